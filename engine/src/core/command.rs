@@ -1,0 +1,215 @@
+//! What someone asks of a run. Imperative; may be refused.
+
+use super::event::{Commit, Decision, Found, OutputRef};
+use super::facts::{Facts, Failure};
+use super::lane::{LaneId, Release};
+use super::notice::NoticeId;
+use super::run::{RunId, RunState};
+use super::settings::Settings;
+use super::stage::Stage;
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is done.
+    Succeeded(Facts),
+    /// An answer: no.
+    Failed(Failure),
+    /// No answer. The only one that is tried again.
+    Errored {
+        /// What was being done, and what went wrong.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Returns the lack of an answer.
+    pub fn errored(reason: impl Into<String>) -> Self {
+        Self::Errored { reason: reason.into() }
+    }
+
+    /// Returns a red answer with a reason alone.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(reason))
+    }
+}
+
+/// How a rollback ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RollbackOutcome {
+    /// The deploy is undone, and that was seen.
+    Succeeded {
+        /// The digest that was seen serving. None: nothing was live before, and nothing serves.
+        serving: Option<String>,
+        /// How it was proved.
+        proof: String,
+    },
+    /// It could not be done, or not be proved.
+    Errored {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// A push that asks for a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Push {
+    /// App and environment.
+    pub lane: LaneId,
+    /// What was pushed.
+    pub commit: Commit,
+    /// The git repository that has it: a path or a URL without credentials.
+    pub repository: String,
+    /// What triggered it: `git push`, `landfall run`, `api`.
+    pub trigger: String,
+    /// Lifts the hold on this commit.
+    pub release_hold: bool,
+}
+
+/// A release that is asked to be live again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relaunch {
+    /// App and environment.
+    pub lane: LaneId,
+    /// What is to be live.
+    pub release: Release,
+    /// The configuration that it had.
+    pub settings: Settings,
+    /// What triggered it.
+    pub trigger: String,
+    /// Why, as given by whoever asked.
+    pub reason: String,
+}
+
+/// What someone asks of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Start a run for a push.
+    Push(Push),
+    /// Start a run for a release.
+    Relaunch(Relaunch),
+    /// Begin the next stage, or try the due one again.
+    Proceed,
+    /// Take the lane.
+    EnterLane,
+    /// Make way for a newer run.
+    Supersede {
+        /// The newer run.
+        by: RunId,
+    },
+    /// Note what a probe found.
+    Recover {
+        /// What was probed.
+        stage: Stage,
+        /// Which try.
+        attempt: u32,
+        /// What was found.
+        found: Found,
+        /// The evidence, for people.
+        evidence: String,
+    },
+    /// Take the outcome of a stage.
+    Report {
+        /// What.
+        stage: Stage,
+        /// Which try.
+        attempt: u32,
+        /// How it ended.
+        outcome: Outcome,
+        /// From the intent to the outcome, in milliseconds.
+        took_ms: u64,
+        /// What it printed.
+        output: Option<OutputRef>,
+    },
+    /// Take note that a cancelled attempt is undone.
+    ReportUndone {
+        /// What.
+        stage: Stage,
+        /// Which try.
+        attempt: u32,
+        /// What went wrong with the undoing, if something did.
+        error: Option<String>,
+    },
+    /// Take the outcome of a rollback.
+    ReportRollback {
+        /// Which try.
+        attempt: u32,
+        /// How it ended.
+        outcome: RollbackOutcome,
+        /// From the intent to the outcome, in milliseconds.
+        took_ms: u64,
+    },
+    /// Begin a notice.
+    Notify {
+        /// Which.
+        notice: NoticeId,
+    },
+    /// Take the outcome of a notice: what the receiver said, or what went wrong.
+    ReportNotice {
+        /// Which.
+        notice: NoticeId,
+        /// Which try.
+        attempt: u32,
+        /// How it ended.
+        receipt: Result<String, String>,
+    },
+    /// End the run: fail it, or roll back what it deployed.
+    Cancel {
+        /// Why.
+        reason: String,
+    },
+    /// Decide about a parked run.
+    Resolve(Decision),
+}
+
+/// Why a command was refused. A value for the caller, not a fault.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Rejected {
+    /// The run does not exist.
+    #[error("there is no such run")]
+    NoSuchRun,
+    /// The run exists already.
+    #[error("this run was started already")]
+    AlreadyStarted,
+    /// The run is over.
+    #[error("the run has ended: it is {0}")]
+    Finished(RunState),
+    /// The report is about an attempt that is not in flight.
+    #[error("stale report: attempt {attempt} of {stage} is not in flight")]
+    Stale {
+        /// What.
+        stage: &'static str,
+        /// Which try.
+        attempt: u32,
+    },
+    /// There is nothing to do now.
+    #[error("nothing is due")]
+    NotDue,
+    /// A rollback is never cut in half.
+    #[error("the run is being rolled back; that is not cut in half")]
+    RollingBack,
+    /// Only a parked run takes decisions.
+    #[error("the run is not parked, so there is nothing to decide")]
+    NotParked,
+    /// Later stages need what this one finds out.
+    #[error("{0} can't be skipped: later stages need what it finds out; retry or abort")]
+    NotSkippable(Blocked),
+    /// The commit was rolled back before.
+    #[error(
+        "commit {sha} is held since run {since} was rolled back ({reason}); release the hold to deploy it again"
+    )]
+    Held {
+        /// Full hash.
+        sha: String,
+        /// The run that was rolled back.
+        since: RunId,
+        /// Why it was.
+        reason: String,
+    },
+    /// The lane belongs to another run.
+    #[error("run {0} has the lane")]
+    LaneTaken(RunId),
+}
+
+/// What can't be skipped, for the message.
+pub type Blocked = &'static str;

@@ -1,0 +1,321 @@
+//! THE table of legal moves: used when a run is driven and when it is audited.
+//!
+//! It knows which transitions exist and no rule about which one to take: old logs were decided by old
+//! rules and must still evolve.
+
+use super::event::{Decision, Event, Origin};
+use super::facts::Facts;
+use super::notice::NoticeId;
+use super::run::{Blocked, LaneEntry, NoticeProgress, Parked, Phase, Run, RunId, RunState, Work};
+use super::stage::Stage;
+
+/// Where and when an event stands in the life of its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whose life it is part of.
+    pub run_id: RunId,
+    /// Place in the run, from 1.
+    pub seq: u64,
+    /// When it was recorded, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// An event that no run in this state can have. **Stop this run, and no other.**
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("run {run_id}, event {seq}: {event} is not a legal move {from}")]
+pub struct IllegalTransition {
+    /// Whose history is broken.
+    pub run_id: RunId,
+    /// The place of the event that does not fit.
+    pub seq: u64,
+    /// Name of the event.
+    pub event: &'static str,
+    /// Where the run was: "from Tested, ready".
+    pub from: String,
+}
+
+/// What each stage needs and what it leads to when it ends green.
+pub const MOVES: [(Stage, RunState, RunState); 9] = [
+    (Stage::Checkout, RunState::Pushed, RunState::Pushed),
+    (Stage::Test, RunState::Pushed, RunState::Tested),
+    (Stage::Build, RunState::Tested, RunState::Built),
+    (Stage::PushImage, RunState::Built, RunState::ImagePushed),
+    (Stage::ReleaseCommand, RunState::ImagePushed, RunState::ImagePushed),
+    (Stage::Deploy, RunState::ImagePushed, RunState::Deployed),
+    (Stage::Smoke, RunState::Deployed, RunState::Smoked),
+    (Stage::GoLive, RunState::Smoked, RunState::Smoked),
+    (Stage::PublicSmoke, RunState::Smoked, RunState::Smoked),
+];
+
+/// Returns the run after one more event.
+///
+/// # Errors
+///
+/// [`IllegalTransition`] when the event can't follow: the history is broken or was written by something else.
+pub fn evolve(run: Option<Run>, place: Place, event: &Event) -> Result<Run, IllegalTransition> {
+    let Some(mut run) = run else { return begin(place, event) };
+    let in_order = place.seq == run.seq + 1 && place.run_id == run.id;
+    match moved(&run, place, event).filter(|_| in_order) {
+        Some((state, phase)) => {
+            run.seq = place.seq;
+            (run.state, run.phase) = (state, phase);
+            learn(&mut run, event);
+            Ok(run)
+        }
+        None => Err(illegal(place, event, format!("from {}, {}", run.state, phase_name(&run.phase)))),
+    }
+}
+
+/// Returns the state and phase after the event, or None when the move is illegal.
+fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
+    let state = run.state;
+    match (&run.phase, event) {
+        (Phase::Ready, Event::StageStarted { stage, attempt, deadline_ms }) => {
+            let has_lane = !stage.needs_lane() || run.entry.is_some();
+            let comes_next = run.done.is_none_or(|done| *stage > done);
+            (needs(*stage) == state && comes_next && has_lane && run.cancel.is_none())
+                .then(|| (state, working(*stage, *attempt, *deadline_ms)))
+        }
+        (
+            Phase::RetryDue { stage: due, attempt: nth, .. },
+            Event::StageStarted { stage, attempt, deadline_ms },
+        ) => (due == stage && nth == attempt).then(|| (state, working(*stage, *attempt, *deadline_ms))),
+        (Phase::Working(work), Event::StageRecovered { stage, attempt, .. })
+            if is(work, *stage, *attempt) =>
+        {
+            Some((state, Phase::Working(Work { recoveries: work.recoveries + 1, ..*work })))
+        }
+        (Phase::Working(work), Event::StageSucceeded { stage, attempt, facts, .. })
+            if is(work, *stage, *attempt) && facts.stage() == *stage =>
+        {
+            Some((leads_to(*stage), Phase::Ready))
+        }
+        (Phase::Working(work), Event::StageFailed { stage, attempt, .. }) if is(work, *stage, *attempt) => {
+            Some((state, Phase::Ready))
+        }
+        (Phase::Working(work), Event::StageErrored { stage, attempt, retry_due_ms, .. })
+            if is(work, *stage, *attempt) =>
+        {
+            Some((state, retry_phase(*stage, *attempt, *retry_due_ms)))
+        }
+        (Phase::Working(work), Event::StageUndone { stage, attempt })
+            if is(work, *stage, *attempt) && run.cancel.is_some() =>
+        {
+            Some((state, Phase::Ready))
+        }
+        (Phase::Ready, Event::StageSkipped { stage, .. }) => {
+            let comes_next = run.done.is_none_or(|done| *stage > done);
+            (needs(*stage) == state && comes_next && stage.is_skippable())
+                .then(|| (leads_to(*stage), Phase::Ready))
+        }
+        (Phase::Ready, Event::DeploymentStarted { .. }) => {
+            (state == RunState::ImagePushed && run.entry.is_none()).then_some((state, Phase::Ready))
+        }
+        (
+            Phase::Ready | Phase::Working(_) | Phase::RetryDue { .. } | Phase::Parked(_),
+            Event::CancelRequested { .. },
+        ) => run.cancel.is_none().then(|| (state, run.phase.clone())),
+        (Phase::Ready | Phase::RetryDue { .. } | Phase::Parked(_), Event::RunFailed { .. }) => {
+            (!run.deploy_begun && !state.is_terminal()).then_some((RunState::Failed, Phase::Ended))
+        }
+        (
+            Phase::Ready | Phase::RetryDue { .. } | Phase::RollbackRetryDue { .. } | Phase::Parked(_),
+            Event::RollbackStarted { attempt, deadline_ms, .. },
+        ) => run
+            .deploy_begun
+            .then_some((state, Phase::RollingBack { attempt: *attempt, deadline_ms: *deadline_ms })),
+        (Phase::RollingBack { attempt: nth, .. }, Event::RollbackSucceeded { attempt, .. }) => {
+            (nth == attempt).then_some((RunState::RolledBack, Phase::Ended))
+        }
+        (Phase::RollingBack { attempt: nth, .. }, Event::RollbackErrored { attempt, retry_due_ms, .. }) => {
+            let phase = match retry_due_ms {
+                Some(due_ms) => Phase::RollbackRetryDue { attempt: attempt + 1, due_ms: *due_ms },
+                None => Phase::Ready,
+            };
+            (nth == attempt).then_some((state, phase))
+        }
+        (Phase::Ready | Phase::Working(_), Event::RunParked { at, reason }) => {
+            let parked = Parked { at: *at, reason: reason.clone(), since_ms: place.at_ms };
+            Some((state, Phase::Parked(parked)))
+        }
+        (Phase::Parked(parked), Event::RunUnparked { decision }) => {
+            Some((state, unparked(parked.at, decision, place.at_ms)))
+        }
+        (Phase::Ready, Event::RunLive { .. }) => {
+            (state == RunState::Smoked && run.done == Some(Stage::PublicSmoke) && run.cancel.is_none())
+                .then_some((RunState::Live, Phase::Ended))
+        }
+        (Phase::Parked(_) | Phase::Ended, Event::NoticeStarted { notice, attempt }) => {
+            may_send(run, notice, *attempt).then(|| (state, run.phase.clone()))
+        }
+        (
+            Phase::Parked(_) | Phase::Ended,
+            Event::NoticeSent { notice, .. } | Event::NoticeErrored { notice, .. },
+        ) => matches!(run.notices.get(notice), Some(NoticeProgress::Sending { .. }))
+            .then(|| (state, run.phase.clone())),
+        (Phase::Ended, Event::RunClosed) => Some((state, Phase::Closed)),
+        _ => None,
+    }
+}
+
+/// Takes in what the event says beside state and phase.
+fn learn(run: &mut Run, event: &Event) {
+    match event {
+        Event::StageStarted { stage, .. } => {
+            run.deploy_begun |= stage.is_from_deploy_on();
+            // A retry after a red answer that was resolved by a person starts with a clean slate.
+            run.cause = None;
+        }
+        Event::StageSucceeded { stage, facts, .. } => {
+            run.done = Some(*stage);
+            learn_facts(run, facts);
+        }
+        Event::StageSkipped { stage, .. } => run.done = Some(*stage),
+        Event::StageFailed { stage, failure, .. } => {
+            run.cause =
+                Some(super::event::Cause::StageFailed { stage: *stage, reason: failure.reason.clone() });
+            if let Some(tests) = &failure.tests {
+                run.tests = Some(tests.clone());
+            }
+        }
+        Event::DeploymentStarted { replaces, generation, .. } => {
+            run.entry = Some(LaneEntry { replaces: replaces.as_deref().cloned(), generation: *generation });
+        }
+        Event::CancelRequested { reason } => run.cancel = Some(reason.clone()),
+        Event::RunFailed { cause } | Event::RollbackStarted { cause, .. } => run.cause = Some(cause.clone()),
+        Event::RunParked { .. } => run.parked_seq = run.seq,
+        Event::NoticeStarted { notice, attempt } => {
+            run.notices.insert(notice.clone(), NoticeProgress::Sending { attempt: *attempt });
+        }
+        Event::NoticeSent { notice, .. } => {
+            run.notices.insert(notice.clone(), NoticeProgress::Sent);
+        }
+        Event::NoticeErrored { notice, attempt, retry_due_ms, .. } => {
+            let progress = match retry_due_ms {
+                Some(due_ms) => NoticeProgress::RetryDue { attempt: attempt + 1, due_ms: *due_ms },
+                None => NoticeProgress::Abandoned,
+            };
+            run.notices.insert(notice.clone(), progress);
+        }
+        Event::RunStarted { .. }
+        | Event::StageRecovered { .. }
+        | Event::StageErrored { .. }
+        | Event::StageUndone { .. }
+        | Event::RollbackSucceeded { .. }
+        | Event::RollbackErrored { .. }
+        | Event::RunUnparked { .. }
+        | Event::RunLive { .. }
+        | Event::RunClosed => {}
+    }
+}
+
+fn learn_facts(run: &mut Run, facts: &Facts) {
+    match facts {
+        Facts::Checkout(checkout) => run.settings = Some(checkout.settings.clone()),
+        Facts::Test(report) => run.tests = Some(report.clone()),
+        Facts::Build(built) => run.built = Some(built.clone()),
+        Facts::PushImage(image) => run.image = Some(image.clone()),
+        Facts::Deploy(candidate) => run.candidate = Some(candidate.clone()),
+        Facts::ReleaseCommand | Facts::Smoke(_) | Facts::GoLive(_) | Facts::PublicSmoke(_) => {}
+    }
+}
+
+fn begin(place: Place, event: &Event) -> Result<Run, IllegalTransition> {
+    let Event::RunStarted { lane, origin, .. } = event else {
+        return Err(illegal(place, event, "before the run has started".into()));
+    };
+    if place.seq != 1 {
+        return Err(illegal(place, event, "anywhere but first".into()));
+    }
+    let (state, done, image, settings) = match origin {
+        Origin::Push { .. } => (RunState::Pushed, None, None, None),
+        Origin::Release { release, settings, .. } => (
+            RunState::ImagePushed,
+            Some(Stage::PushImage),
+            Some(release.image.clone()),
+            Some(settings.clone()),
+        ),
+    };
+    Ok(Run {
+        id: place.run_id,
+        seq: 1,
+        lane: lane.clone(),
+        origin: origin.clone(),
+        state,
+        phase: Phase::Ready,
+        started_ms: place.at_ms,
+        done,
+        cancel: None,
+        settings,
+        tests: None,
+        built: None,
+        image,
+        entry: None,
+        deploy_begun: false,
+        candidate: None,
+        cause: None,
+        parked_seq: 0,
+        notices: std::collections::BTreeMap::new(),
+    })
+}
+
+fn unparked(at: Blocked, decision: &Decision, now_ms: u64) -> Phase {
+    match (at, decision) {
+        (Blocked::Stage { stage, attempt }, Decision::Retry) => {
+            Phase::RetryDue { stage, attempt: attempt + 1, due_ms: now_ms }
+        }
+        (Blocked::Rollback { attempt }, Decision::Retry) => {
+            Phase::RollbackRetryDue { attempt: attempt + 1, due_ms: now_ms }
+        }
+        (_, Decision::Skip { .. } | Decision::Abort { .. }) => Phase::Ready,
+    }
+}
+
+fn may_send(run: &Run, notice: &NoticeId, attempt: u32) -> bool {
+    match run.notices.get(notice) {
+        None => attempt == 1,
+        Some(NoticeProgress::RetryDue { attempt: nth, .. }) => *nth == attempt,
+        Some(_) => false,
+    }
+}
+
+fn retry_phase(stage: Stage, attempt: u32, retry_due_ms: Option<u64>) -> Phase {
+    match retry_due_ms {
+        Some(due_ms) => Phase::RetryDue { stage, attempt: attempt + 1, due_ms },
+        None => Phase::Ready,
+    }
+}
+
+const fn working(stage: Stage, attempt: u32, deadline_ms: u64) -> Phase {
+    Phase::Working(Work { stage, attempt, deadline_ms, recoveries: 0 })
+}
+
+fn is(work: &Work, stage: Stage, attempt: u32) -> bool {
+    work.stage == stage && work.attempt == attempt
+}
+
+fn needs(stage: Stage) -> RunState {
+    MOVES[stage as usize].1
+}
+
+fn leads_to(stage: Stage) -> RunState {
+    MOVES[stage as usize].2
+}
+
+fn illegal(place: Place, event: &Event, from: String) -> IllegalTransition {
+    IllegalTransition { run_id: place.run_id, seq: place.seq, event: event.name(), from }
+}
+
+/// Returns a phase in a few words, for errors and listings.
+pub fn phase_name(phase: &Phase) -> String {
+    match phase {
+        Phase::Ready => "ready".into(),
+        Phase::Working(work) => format!("working on {} (attempt {})", work.stage, work.attempt),
+        Phase::RetryDue { stage, attempt, .. } => format!("waiting for attempt {attempt} of {stage}"),
+        Phase::RollingBack { attempt, .. } => format!("rolling back (attempt {attempt})"),
+        Phase::RollbackRetryDue { attempt, .. } => format!("waiting for attempt {attempt} of the rollback"),
+        Phase::Parked(_) => "parked".into(),
+        Phase::Ended => "ended".into(),
+        Phase::Closed => "closed".into(),
+    }
+}

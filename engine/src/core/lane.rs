@@ -1,0 +1,137 @@
+//! A lane: one app in one environment, and what it serves, as the fold of its runs' events.
+//!
+//! The lock of a lane is not stored anywhere: it is held by the run that entered and has not ended, so
+//! it cannot be left behind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Commit, Event, Origin};
+use super::facts::{Candidate, PushedImage};
+use super::run::RunId;
+
+/// An app in an environment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LaneId {
+    /// Name of the app: `a-z`, `0-9` and `-`, as checked at the edge.
+    pub app: String,
+    /// Name of the environment, `production` unless told.
+    pub env: String,
+}
+
+impl LaneId {
+    /// Returns the lane of an app in production.
+    pub fn production(app: impl Into<String>) -> Self {
+        Self { app: app.into(), env: "production".into() }
+    }
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.app, self.env)
+    }
+}
+
+/// An image digest that was live, is live, or may be again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// The run that made it live.
+    pub run: RunId,
+    /// What it was made from.
+    pub commit: Commit,
+    /// The image, by digest.
+    pub image: PushedImage,
+    /// The container that served it.
+    pub candidate: Candidate,
+    /// When it went live, in milliseconds since 1970.
+    pub live_at_ms: u64,
+}
+
+/// Why a commit is not deployed again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The run that was rolled back.
+    pub run: RunId,
+    /// Its reason.
+    pub reason: String,
+}
+
+/// How many former releases a lane remembers. Retention removes images long before; see `[deploy] retain`.
+pub const FORMER_MAX: usize = 50;
+
+/// What an app in an environment serves, served, and must not serve again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// The release that serves.
+    pub live: Option<Release>,
+    /// The releases before it, newest first, each digest once.
+    pub former: Vec<Release>,
+    /// When `live` took over from the first of `former`, in milliseconds since 1970.
+    pub switched_at_ms: u64,
+    /// Commits that an automatic rollback holds back, by full sha.
+    pub held: BTreeMap<String, Hold>,
+    /// The highest generation that any run was promised.
+    pub generation: u64,
+    /// The newest run of each branch that entered the lane.
+    pub newest: BTreeMap<String, RunId>,
+    /// The run that has the lane to itself.
+    pub holder: Option<RunId>,
+}
+
+impl Lane {
+    /// Takes in one event of one of the lane's runs, in the order of the log.
+    pub fn apply(&mut self, run: RunId, at_ms: u64, event: &Event) {
+        match event {
+            Event::RunStarted { origin: Origin::Push { commit, release_hold: true, .. }, .. } => {
+                self.held.remove(&commit.sha);
+            }
+            Event::DeploymentStarted { generation, branch, .. } => {
+                self.generation = self.generation.max(generation + 1);
+                self.holder = Some(run);
+                if let Some(branch) = branch {
+                    self.newest.insert(branch.clone(), run);
+                }
+            }
+            Event::RunLive { release } => self.goes_live((**release).clone(), at_ms),
+            Event::RollbackSucceeded { hold, .. } => {
+                if let Some(hold) = hold {
+                    self.held.insert(hold.sha.clone(), Hold { run, reason: hold.reason.clone() });
+                }
+                self.leave(run);
+            }
+            Event::RunFailed { .. } => self.leave(run),
+            _ => {}
+        }
+    }
+
+    /// Returns the releases that must stay deployable: the live one and the newest `retain` before it.
+    pub fn retained(&self, retain: usize) -> impl Iterator<Item = &Release> {
+        self.live.iter().chain(self.former.iter().take(retain))
+    }
+
+    fn goes_live(&mut self, release: Release, at_ms: u64) {
+        self.leave(release.run);
+        if let Some(replaced) = self.live.replace(release) {
+            self.former.insert(0, replaced);
+        }
+        let live_digest = self.live.as_ref().map(|live| live.image.digest.clone());
+        let mut seen: Vec<String> = live_digest.into_iter().collect();
+        self.former.retain(|former| {
+            let first = !seen.contains(&former.image.digest);
+            if first {
+                seen.push(former.image.digest.clone());
+            }
+            first
+        });
+        self.former.truncate(FORMER_MAX);
+        self.switched_at_ms = at_ms;
+    }
+
+    fn leave(&mut self, run: RunId) {
+        if self.holder == Some(run) {
+            self.holder = None;
+        }
+    }
+}

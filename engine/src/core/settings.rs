@@ -1,0 +1,286 @@
+//! What a run was asked to do: `landfall.toml` at the commit, with every default filled in.
+//!
+//! A snapshot of this is stored with the checkout's outcome, so that an audit sees the configuration
+//! the run had and not the one of today. Secrets are named here, never held.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a secret. The value is looked up at the edge, when an effect needs it.
+pub type SecretName = String;
+
+/// The configuration of one run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Name of the service: part of image and container names.
+    pub service: String,
+    /// Which pushes start a run.
+    pub on_push: OnPush,
+    /// How the tests are run.
+    pub test: TestSettings,
+    /// How the image is built.
+    pub build: BuildSettings,
+    /// Where the image is pushed.
+    pub registry: RegistrySettings,
+    /// What the app finds in its environment.
+    pub env: EnvSettings,
+    /// The command that is run once before the deploy, if there is one.
+    pub release: Option<ReleaseSettings>,
+    /// How traffic reaches the app.
+    pub proxy: ProxySettings,
+    /// How the app is deployed.
+    pub deploy: DeploySettings,
+    /// What must hold of the candidate before it gets traffic.
+    pub smoke: Vec<SmokeCheck>,
+    /// What happens when a deploy turns red.
+    pub rollback: RollbackSettings,
+    /// Who is told.
+    pub notify: NotifySettings,
+}
+
+/// `[on.push]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OnPush {
+    /// Branches that are deployed.
+    pub branches: Vec<String>,
+}
+
+impl Default for OnPush {
+    fn default() -> Self {
+        Self { branches: vec!["main".into(), "master".into()] }
+    }
+}
+
+/// `[test]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TestSettings {
+    /// Image in which the tests run.
+    pub image: String,
+    /// Shell command whose exit code decides.
+    pub command: String,
+    /// Limit of the whole stage, in milliseconds.
+    pub timeout_ms: u64,
+    /// Runs the tests on the host instead of in a container.
+    pub host: bool,
+    /// Takes "no tests found" for green.
+    pub allow_none: bool,
+    /// Memory limit of the container, in MiB.
+    pub memory_mb: u64,
+    /// Limit of processes in the container.
+    pub pids: u64,
+    /// CPU limit of the container, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Where the test run leaves its JUnit report, from the source's root.
+    pub junit: String,
+    /// Environment of the tests, beside `CI` and its relatives.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Default for TestSettings {
+    fn default() -> Self {
+        Self {
+            image: "python:3.12-slim".into(),
+            command: "pytest --junitxml=report.xml".into(),
+            timeout_ms: 10 * 60_000,
+            host: false,
+            allow_none: false,
+            memory_mb: 2_048,
+            pids: 1_024,
+            cpu_millis: 2_000,
+            junit: "report.xml".into(),
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[build]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildSettings {
+    /// Path of the Dockerfile, from the source's root. A missing default one is generated.
+    pub dockerfile: String,
+    /// Build arguments. They end in the image's history, so no secret belongs here.
+    pub args: BTreeMap<String, String>,
+    /// Secrets that the build may mount.
+    pub secrets: Vec<SecretName>,
+    /// Limit of the whole stage, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for BuildSettings {
+    fn default() -> Self {
+        Self {
+            dockerfile: "Dockerfile".into(),
+            args: BTreeMap::new(),
+            secrets: Vec::new(),
+            timeout_ms: 20 * 60_000,
+        }
+    }
+}
+
+/// `[registry]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistrySettings {
+    /// Host and port.
+    pub server: String,
+    /// User name, when the registry asks for one.
+    pub username: Option<String>,
+    /// Name of the secret that holds the password.
+    pub password: Option<SecretName>,
+    /// Limit of the push, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self { server: "127.0.0.1:5000".into(), username: None, password: None, timeout_ms: 10 * 60_000 }
+    }
+}
+
+/// `[env]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnvSettings {
+    /// Variables in clear text.
+    pub clear: BTreeMap<String, String>,
+    /// Variables whose values are secrets of the same name.
+    pub secret: Vec<SecretName>,
+}
+
+/// `[release]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseSettings {
+    /// Shell command, run once in the new image before the deploy.
+    pub command: String,
+    /// Limit of the command, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// `[proxy]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProxySettings {
+    /// Host name of the app. None: the app answers for every host that no other app has.
+    pub host: Option<String>,
+    /// Port on which the app listens inside its container.
+    pub app_port: u16,
+    /// How a healthy candidate is told.
+    pub healthcheck: HealthCheck,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self { host: None, app_port: 8000, healthcheck: HealthCheck::default() }
+    }
+}
+
+/// `[proxy] healthcheck`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthCheck {
+    /// Path that answers 2xx or 3xx once the app is ready.
+    pub path: String,
+    /// Longest pause between two probes, in milliseconds. The first ones come much faster.
+    pub interval_ms: u64,
+    /// Limit of one probe, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { path: "/".into(), interval_ms: 1_000, timeout_ms: 5_000 }
+    }
+}
+
+/// `[deploy]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeploySettings {
+    /// How long the candidate may take to become healthy, in milliseconds.
+    pub timeout_ms: u64,
+    /// How long the former release may finish its requests after the switch, in milliseconds.
+    pub drain_ms: u64,
+    /// How long the former release is kept running for an instant rollback, in milliseconds.
+    pub keep_warm_ms: u64,
+    /// How many releases can be rolled back to.
+    pub retain: u32,
+    /// Memory limit of the app's container in MiB. None: no limit.
+    pub memory_mb: Option<u64>,
+}
+
+impl Default for DeploySettings {
+    fn default() -> Self {
+        Self { timeout_ms: 30_000, drain_ms: 30_000, keep_warm_ms: 600_000, retain: 5, memory_mb: None }
+    }
+}
+
+/// One `[[smoke]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmokeCheck {
+    /// A request and what its answer must be.
+    Http(HttpCheck),
+    /// A command in a container of the image, with `LANDFALL_URL` set; its exit code decides.
+    Command(CommandCheck),
+}
+
+/// A request and what its answer must be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpCheck {
+    /// Path and query.
+    pub path: String,
+    /// Expected status. None: any 2xx.
+    pub status: Option<u16>,
+    /// Text that the body must contain.
+    pub contains: Option<String>,
+    /// JSON that the body must include: objects may have more keys than named here.
+    pub json: Option<serde_json::Value>,
+    /// Limit of the answer, in milliseconds. None: the stage's own limit.
+    pub within_ms: Option<u64>,
+    /// Headers that the answer must have; an empty value asks for presence alone.
+    pub header: BTreeMap<String, String>,
+}
+
+/// A command that checks the candidate from a container of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandCheck {
+    /// Shell command.
+    pub command: String,
+    /// Image in which it runs. None: the candidate's own.
+    pub image: Option<String>,
+    /// Limit of the command, in milliseconds. None: the stage's own limit.
+    pub within_ms: Option<u64>,
+}
+
+/// `[rollback]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RollbackSettings {
+    /// Rolls back without asking. Otherwise the run is parked for a person.
+    pub automatic: bool,
+    /// Keeps the commit from being deployed again until somebody releases the hold.
+    pub hold: bool,
+}
+
+impl Default for RollbackSettings {
+    fn default() -> Self {
+        Self { automatic: true, hold: true }
+    }
+}
+
+/// `[notify]`. Each channel is written `kind:target`: `email:author`, `slack:SECRET`, `webhook:SECRET`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotifySettings {
+    /// Told of red tests and red builds.
+    pub developer: Vec<String>,
+    /// Told of rollbacks and parked runs.
+    pub ops: Vec<String>,
+}
