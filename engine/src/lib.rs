@@ -2,8 +2,18 @@
 //!
 //! - [`core`]: pure. What may happen, what happened, what comes next.
 //! - [`ports`]: what the engine asks of the world.
+//! - [`engine`]: the handle that people embed.
+//! - [`audit`] and [`timeline`]: a run's history checked, and drawn. No executor is in reach.
 //!
 //! No Docker, no disk, no HTTP: those are `landfall-stages`, `landfall-store` and `landfall`.
 
+pub mod audit;
 pub mod core;
+mod driver;
+pub mod engine;
+mod lanes;
 pub mod ports;
+mod sweep;
+pub mod timeline;
+
+pub use engine::{Engine, EngineError, Parts, Triggered};

@@ -1,0 +1,476 @@
+//! The handle that people embed: trigger, cancel, resolve, roll back, watch, recover, shut down.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::core::command::{Command, Push, Rejected, Relaunch};
+use crate::core::decide::decide;
+use crate::core::effect::{Effect, next_effect};
+use crate::core::event::{Decision, Envelope, Event};
+use crate::core::evolve::{IllegalTransition, evolve};
+use crate::core::lane::LaneId;
+use crate::core::run::{Run, RunId};
+use crate::driver::{Driver, Request, append, place_of};
+use crate::lanes::Lanes;
+use crate::ports::{AppendError, Clock, EventStore, OutputLog, ReadError, StageExecutor};
+
+/// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
+const MAILBOX_MAX: usize = 32;
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// What remembers.
+    pub store: Arc<dyn EventStore>,
+    /// What acts.
+    pub executor: Arc<dyn StageExecutor>,
+    /// Where stages print.
+    pub outputs: Arc<dyn OutputLog>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The rules say no. **Tell whoever asked.**
+    #[error(transparent)]
+    Rejected(Rejected),
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// There is no release to go back to.
+    #[error("{lane} has no {wanted} to go back to; `landfall runs --app {}` lists what was live", lane.app)]
+    NoSuchRelease {
+        /// App and environment.
+        lane: LaneId,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The events could not be recorded, so nothing was done.
+    #[error("could not record the events")]
+    Append(#[source] AppendError),
+    /// The log could not be read.
+    #[error("could not read the log")]
+    Read(#[from] ReadError),
+    /// The history of a run is broken. **It is not driven on; the others are.**
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The engine is stopping.
+    #[error("the engine is stopping")]
+    Stopping,
+}
+
+/// What a trigger led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Triggered {
+    /// The run.
+    pub run_id: RunId,
+    /// False when the same claim had started this run before.
+    pub fresh: bool,
+}
+
+/// A workflow engine on one log. Clones are handles on the same engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What the engine's tasks have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) parts: Parts,
+    pub(crate) lanes: Lanes,
+    pub(crate) stop: CancellationToken,
+    /// Held while a sweep is going on.
+    pub(crate) sweeping: tokio::sync::Mutex<()>,
+    sweep_due: Notify,
+    /// The runs that are driven, or about to be.
+    driven: Mutex<HashMap<RunId, Handle>>,
+    tasks: TaskTracker,
+    halted: watch::Sender<Option<String>>,
+}
+
+/// How to reach a run that is driven.
+#[derive(Clone, Debug)]
+struct Handle {
+    mailbox: mpsc::Sender<Request>,
+    moved: watch::Receiver<u64>,
+}
+
+impl Engine {
+    /// Starts an engine and goes on with every run that its log shows open.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Read`] when the log can't be read. A single run whose history is broken is logged and
+    /// left alone.
+    pub async fn start(parts: Parts) -> Result<Self, EngineError> {
+        let shared = Arc::new(Shared {
+            parts,
+            lanes: Lanes::default(),
+            stop: CancellationToken::new(),
+            sweeping: tokio::sync::Mutex::default(),
+            sweep_due: Notify::new(),
+            driven: Mutex::default(),
+            tasks: TaskTracker::new(),
+            halted: watch::channel(None).0,
+        });
+        let engine = Self { shared };
+        engine.recover().await?;
+        engine.shared.tasks.spawn(crate::sweep::sweep_when_due(Arc::clone(&engine.shared)));
+        engine.shared.tasks.spawn(halt_with_store(Arc::clone(&engine.shared)));
+        Ok(engine)
+    }
+
+    /// Starts a run for a push. Durable when it returns.
+    ///
+    /// A `claim` (a delivery id, an idempotency key) starts one run at most, for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Held`] when the commit was rolled back before; otherwise see [`EngineError`].
+    pub async fn trigger(
+        &self,
+        push: Push,
+        actor: &str,
+        claim: Option<String>,
+    ) -> Result<Triggered, EngineError> {
+        let lane = push.lane.clone();
+        self.begin(&lane, Command::Push(push), actor, claim).await
+    }
+
+    /// Starts a run that makes a former release live again: by default the one before the live one.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NoSuchRelease`] when there is none; otherwise see [`EngineError`].
+    pub async fn rollback(
+        &self,
+        lane_id: &LaneId,
+        to: Option<RunId>,
+        trigger: &str,
+        actor: &str,
+        reason: &str,
+    ) -> Result<RunId, EngineError> {
+        let lane = self.shared.parts.store.lane(lane_id).await?;
+        let release = match to {
+            None => lane.former.first(),
+            Some(run) => lane.live.iter().chain(&lane.former).find(|release| release.run == run),
+        };
+        let no_release = || EngineError::NoSuchRelease {
+            lane: lane_id.clone(),
+            wanted: to.map_or_else(|| "former release".into(), |run| format!("release of run {run}")),
+        };
+        let release = release.ok_or_else(no_release)?.clone();
+        let origin = self.shared.load(release.run).await?;
+        let settings = origin.and_then(|(run, _)| run.settings).ok_or_else(no_release)?;
+        let relaunch = Relaunch {
+            lane: lane_id.clone(),
+            release,
+            settings: *settings,
+            trigger: trigger.to_owned(),
+            reason: reason.to_owned(),
+        };
+        Ok(self.begin(lane_id, Command::Relaunch(relaunch), actor, None).await?.run_id)
+    }
+
+    /// Ends a run: fails it, or rolls back what it deployed. Returns once that is recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Finished`] when it has ended; otherwise see [`EngineError`].
+    pub async fn cancel(&self, run_id: RunId, actor: &str, reason: &str) -> Result<(), EngineError> {
+        self.ask(run_id, Command::Cancel { reason: reason.to_owned() }, actor).await
+    }
+
+    /// Decides about a parked run.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::NotParked`] and [`Rejected::NotSkippable`]; otherwise see [`EngineError`].
+    pub async fn resolve(&self, run_id: RunId, decision: Decision, actor: &str) -> Result<(), EngineError> {
+        self.ask(run_id, Command::Resolve(decision), actor).await
+    }
+
+    /// Returns a run as its log shows it; None when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Read`] and [`EngineError::Illegal`] when its history can't be read.
+    pub async fn run(&self, run_id: RunId) -> Result<Option<Run>, EngineError> {
+        Ok(self.shared.load(run_id).await?.map(|(run, _)| run))
+    }
+
+    /// Follows a run: its history, then what happens, each event once and in order, to its end.
+    ///
+    /// A slow reader is served from the log and holds nobody up.
+    pub fn watch(&self, run_id: RunId) -> BoxStream<'static, Result<Envelope, ReadError>> {
+        let store = Arc::clone(&self.shared.parts.store);
+        let moved = self.shared.handle(run_id).map(|handle| handle.moved);
+        let pages = stream::unfold(Some((0, moved)), move |place| {
+            let store = Arc::clone(&store);
+            async move {
+                let (seen, mut moved) = place?;
+                loop {
+                    // Marked before reading: a move during the read wakes the next wait.
+                    let live = moved.as_mut().map(|moved| *moved.borrow_and_update());
+                    let events = match store.events(run_id).await {
+                        Ok(events) => events,
+                        Err(error) => return Some((vec![Err(error)], None)),
+                    };
+                    let fresh: Vec<_> = events.into_iter().filter(|envelope| envelope.seq > seen).collect();
+                    let closed = fresh.last().is_some_and(|last| last.event == Event::RunClosed);
+                    let last_seq = fresh.last().map_or(seen, |last| last.seq);
+                    if closed || live.is_none() {
+                        return Some((fresh.into_iter().map(Ok).collect(), None));
+                    }
+                    if !fresh.is_empty() {
+                        return Some((fresh.into_iter().map(Ok).collect(), Some((last_seq, moved))));
+                    }
+                    let waiting = moved.as_mut()?;
+                    if waiting.changed().await.is_err() {
+                        // The driver has stopped: one more look, then the end.
+                        moved = None;
+                    }
+                }
+            }
+        });
+        pages.flat_map(stream::iter).boxed()
+    }
+
+    /// Waits until nothing more happens to a run without a person: it is closed, or parked with its notices
+    /// concluded, or the engine stops.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NoSuchRun`]; [`EngineError::Stopping`]; otherwise see [`EngineError`].
+    pub async fn settled(&self, run_id: RunId) -> Result<Run, EngineError> {
+        let mut moved = self.shared.handle(run_id).map(|handle| handle.moved);
+        loop {
+            if let Some(moved) = &mut moved {
+                moved.mark_unchanged();
+            }
+            let (run, _) = self.shared.load(run_id).await?.ok_or(EngineError::NoSuchRun(run_id))?;
+            if matches!(next_effect(&run), None | Some(Effect::AwaitPerson)) {
+                return Ok(run);
+            }
+            let more = match &mut moved {
+                Some(moved) => moved.changed().await.is_ok(),
+                None => return Err(EngineError::Stopping),
+            };
+            if !more {
+                // The driver has stopped: one more look shows whether the run, or the engine, came to its end.
+                moved = None;
+            }
+        }
+    }
+
+    /// Returns the store that the engine works on.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.shared.parts.store
+    }
+
+    /// Waits until the engine can't go on, and says why. Never returns while all is well.
+    pub async fn halted(&self) -> String {
+        let mut halted = self.shared.halted.subscribe();
+        loop {
+            if let Some(reason) = halted.borrow_and_update().clone() {
+                return reason;
+            }
+            if halted.changed().await.is_err() {
+                return "the engine is gone".into();
+            }
+        }
+    }
+
+    /// Stops driving and waits until every task has ended. Open runs go on at the next start.
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    async fn recover(&self) -> Result<(), EngineError> {
+        let mut recovered = Vec::new();
+        for run_id in self.shared.parts.store.open_runs().await? {
+            match self.shared.load(run_id).await {
+                Ok(Some(loaded)) => recovered.push(loaded),
+                Ok(None) => {}
+                Err(error) => tracing::error!(
+                    run = %run_id, error = &error as &dyn std::error::Error,
+                    "the run's history can't be read: it is left as it is, the others go on"
+                ),
+            }
+        }
+        for (run, _) in &recovered {
+            if run.holds_lane() {
+                self.shared.lanes.claim(&run.lane, run.id);
+            }
+        }
+        for (run, since_ms) in recovered {
+            tracing::info!(run = %run.id, state = %run.state, "going on with an open run");
+            let reserved = self.shared.reserve(run.id);
+            self.shared.spawn(run, since_ms, false, reserved);
+        }
+        Ok(())
+    }
+
+    async fn begin(
+        &self,
+        lane_id: &LaneId,
+        command: Command,
+        actor: &str,
+        claim: Option<String>,
+    ) -> Result<Triggered, EngineError> {
+        let Self { shared } = self;
+        if shared.stop.is_cancelled() {
+            return Err(EngineError::Stopping);
+        }
+        if let Some(claim) = &claim
+            && let Some(run_id) = shared.parts.store.claimed(claim).await?
+        {
+            return Ok(Triggered { run_id, fresh: false });
+        }
+        let run_id = RunId(Uuid::now_v7());
+        // Reserved before it is recorded, so that no sweep takes the run's first objects for garbage.
+        let reserved = shared.reserve(run_id);
+        let begun = self.record_first(lane_id, run_id, command, actor, claim).await;
+        match begun {
+            Ok((run, since_ms)) => {
+                shared.spawn(run, since_ms, true, reserved);
+                Ok(Triggered { run_id, fresh: true })
+            }
+            Err(error) => {
+                shared.driven().remove(&run_id);
+                match error {
+                    EngineError::Append(AppendError::Claimed { by, .. }) => {
+                        Ok(Triggered { run_id: by, fresh: false })
+                    }
+                    error => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn record_first(
+        &self,
+        lane_id: &LaneId,
+        run_id: RunId,
+        command: Command,
+        actor: &str,
+        claim: Option<String>,
+    ) -> Result<(Run, u64), EngineError> {
+        let Self { shared } = self;
+        let lane = shared.parts.store.lane(lane_id).await?;
+        let now_ms = shared.parts.clock.now_ms();
+        let events = decide(&lane, None, command, now_ms)?;
+        let append = crate::ports::Append { claim, ..append(run_id, 0, events, now_ms, actor) };
+        // A push is refused on a full disk, not kept waiting: what can't be recorded must not be done.
+        let envelopes = shared.parts.store.append(append).await.map_err(EngineError::Append)?;
+        let run = replay_all(&envelopes)?.ok_or(EngineError::NoSuchRun(run_id))?;
+        Ok((run, now_ms))
+    }
+
+    async fn ask(&self, run_id: RunId, command: Command, actor: &str) -> Result<(), EngineError> {
+        let Some(handle) = self.shared.handle(run_id) else {
+            let (run, _) = self.shared.load(run_id).await?.ok_or(EngineError::NoSuchRun(run_id))?;
+            return Err(EngineError::Rejected(Rejected::Finished(run.state)));
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Request { command, actor: actor.to_owned(), reply };
+        handle.mailbox.send(request).await.map_err(|_| EngineError::Stopping)?;
+        answer.await.map_err(|_| EngineError::Stopping)?
+    }
+}
+
+/// The receiving ends of a run that is about to be driven.
+pub(crate) struct Reserved {
+    mailbox: mpsc::Receiver<Request>,
+    moved: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// Makes a run reachable, before there is a driver for it.
+    fn reserve(&self, run_id: RunId) -> Reserved {
+        let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+        let (moved, receiver) = watch::channel(0);
+        self.driven().insert(run_id, Handle { mailbox: sender, moved: receiver });
+        Reserved { mailbox, moved }
+    }
+
+    fn spawn(self: &Arc<Self>, run: Run, since_ms: u64, fresh: bool, reserved: Reserved) {
+        let Reserved { mailbox, moved } = reserved;
+        moved.send_replace(run.seq);
+        let driver = Driver::new(Arc::clone(self), run, since_ms, fresh, mailbox, moved);
+        self.tasks.spawn(driver.drive());
+    }
+
+    /// Takes a run off the list of the driven ones, and looks for what it left behind.
+    pub(crate) fn forget(&self, run: &Run) {
+        self.driven().remove(&run.id);
+        if run.is_closed() {
+            self.sweep_due.notify_one();
+        }
+    }
+
+    /// Returns the runs that are driven, or about to be.
+    pub(crate) fn driven_runs(&self) -> BTreeSet<RunId> {
+        self.driven().keys().copied().collect()
+    }
+
+    /// Waits until a run has closed.
+    pub(crate) async fn sweep_due(&self) {
+        self.sweep_due.notified().await;
+    }
+
+    /// Returns a run and when it last moved.
+    pub(crate) async fn load(&self, run_id: RunId) -> Result<Option<(Run, u64)>, EngineError> {
+        let envelopes = self.parts.store.events(run_id).await?;
+        let since_ms = envelopes.last().map_or(0, |last| last.recorded_at_ms);
+        Ok(replay_all(&envelopes)?.map(|run| (run, since_ms)))
+    }
+
+    /// Stops everything: the log can't be trusted to take another event.
+    pub(crate) fn halt(&self, reason: &str) {
+        tracing::error!(reason, "the engine stops: it can't record what it does");
+        self.halted.send_if_modified(|halted| {
+            let first = halted.is_none();
+            halted.get_or_insert_with(|| reason.to_owned());
+            first
+        });
+        self.stop.cancel();
+    }
+
+    fn handle(&self, run_id: RunId) -> Option<Handle> {
+        self.driven().get(&run_id).cloned()
+    }
+
+    fn driven(&self) -> MutexGuard<'_, HashMap<RunId, Handle>> {
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn halt_with_store(shared: Arc<Shared>) {
+    tokio::select! {
+        reason = shared.parts.store.failed() => shared.halt(&reason),
+        () = shared.stop.cancelled() => {}
+    }
+}
+
+/// Folds a history. None: it is empty.
+///
+/// # Errors
+///
+/// [`IllegalTransition`] at the first event that can't follow.
+pub fn replay_all(envelopes: &[Envelope]) -> Result<Option<Run>, IllegalTransition> {
+    envelopes
+        .iter()
+        .try_fold(None, |run, envelope| evolve(run, place_of(envelope), &envelope.event).map(Some))
+}

@@ -1,0 +1,97 @@
+//! Leaves nothing behind: what no open run owns, and no release needs, is removed.
+//!
+//! What to keep is derived from the log, so a sweep after a crash knows as much as one before it.
+
+use std::sync::Arc;
+
+use crate::core::event::Origin;
+use crate::core::lane::Lane;
+use crate::engine::{EngineError, Shared};
+use crate::ports::Keep;
+
+/// Sweeps at the start, whenever a run has closed, and when a former release need not be kept warm any more.
+pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
+    loop {
+        let cooled_ms = match sweep_once(&shared).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "could not tell what to sweep");
+                None
+            }
+        };
+        let cooled = async {
+            match cooled_ms {
+                Some(at_ms) => shared.parts.clock.sleep_until(at_ms).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.sweep_due() => {}
+            () = cooled => {}
+        }
+    }
+}
+
+/// Sweeps once and returns when the next warm release cools down, in milliseconds since 1970.
+async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
+    let _sweeping = shared.sweeping.lock().await;
+    let (keep, next_ms) = what_to_keep(shared).await?;
+    let sweeping = shared.parts.executor.sweep(&keep);
+    let swept = tokio::select! {
+        () = shared.stop.cancelled() => return Ok(None),
+        swept = sweeping => swept,
+    };
+    match swept {
+        Ok(removed) => removed.iter().for_each(|line| tracing::info!(removed = line, "swept")),
+        Err(reason) => tracing::warn!(reason, "the sweep could not be finished; the next one goes on"),
+    }
+    Ok(next_ms)
+}
+
+async fn what_to_keep(shared: &Shared) -> Result<(Keep, Option<u64>), EngineError> {
+    let store = &shared.parts.store;
+    // The driven runs are read first: a run that is triggered later is newer than all that is swept.
+    let mut keep = Keep { log_id: store.log_id(), runs: shared.driven_runs(), ..Keep::default() };
+    keep.runs.extend(store.open_runs().await?);
+    for run_id in keep.runs.clone() {
+        // An unreadable run keeps what is its own by its id; what it refers to can't be known.
+        let Ok(Some((run, _))) = shared.load(run_id).await else { continue };
+        if let Origin::Release { release, .. } = &run.origin {
+            keep.containers.insert(release.candidate.container.clone());
+        }
+        if let Some(replaced) = run.entry.and_then(|entry| entry.replaces) {
+            keep.containers.insert(replaced.candidate.container);
+        }
+        keep.images.extend(run.image.map(|image| image.by_digest()));
+    }
+    let now_ms = shared.parts.clock.now_ms();
+    let mut next_ms: Option<u64> = None;
+    for (_, lane) in store.lanes().await? {
+        let warm_until = keep_releases(shared, &lane, now_ms, &mut keep).await?;
+        next_ms = [next_ms, warm_until].into_iter().flatten().min();
+    }
+    Ok((keep, next_ms))
+}
+
+async fn keep_releases(
+    shared: &Shared,
+    lane: &Lane,
+    now_ms: u64,
+    keep: &mut Keep,
+) -> Result<Option<u64>, EngineError> {
+    let Some(live) = &lane.live else { return Ok(None) };
+    let deploy =
+        shared.load(live.run).await?.and_then(|(run, _)| run.settings).map(|s| s.deploy).unwrap_or_default();
+    keep.containers.insert(live.candidate.container.clone());
+    let retained = lane.retained(usize::try_from(deploy.retain).unwrap_or(usize::MAX));
+    keep.images.extend(retained.map(|release| release.image.by_digest()));
+    let Some(former) = lane.former.first() else { return Ok(None) };
+    // Requests that it was serving at the switch are finished before it stops, however short it is kept warm.
+    let warm_until = lane.switched_at_ms.saturating_add(deploy.keep_warm_ms.max(deploy.drain_ms));
+    if warm_until <= now_ms {
+        return Ok(None);
+    }
+    keep.containers.insert(former.candidate.container.clone());
+    Ok(Some(warm_until))
+}
