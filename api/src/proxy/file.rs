@@ -183,10 +183,7 @@ mod tests {
         let entry = serde_json::to_value(route("shop", None, 9001)).unwrap();
         let stored = Stored { format: FORMAT, routes: Vec::new(), unreadable: vec![entry] };
         write(dir.path(), &serde_json::to_string(&stored).unwrap());
-        assert_eq!(
-            RoutesFile::load(dir.path()).unwrap().1,
-            Table::default().with(route("shop", None, 9001))
-        );
+        assert_eq!(RoutesFile::load(dir.path()).unwrap().1, Table::default().with(route("shop", None, 9001)));
     }
 
     #[test]

@@ -177,18 +177,18 @@ impl Switchboard {
     /// Waits for a former target to fall idle, and cuts it off when it takes too long.
     async fn drain(self: Arc<Self>, key: Key, former: Former, limit_ms: u64) {
         let limit = tokio::time::sleep(Duration::from_millis(limit_ms));
-        tokio::select! {
-            () = former.backend.idle() => {}
-            () = limit => {}
+        let overdue = tokio::select! {
+            () = former.backend.idle() => false,
+            () = limit => true,
             () = self.stopping.cancelled() => return,
-        }
+        };
         let mut state = self.state();
         let Some(slot) = state.slots.get_mut(&key) else { return };
         let before = slot.former.len();
         slot.former.retain(|other| !other.is(&former));
-        let still_former = slot.former.len() < before;
-        let in_flight = former.backend.in_flight();
-        if still_former && in_flight > 0 {
+        let taken_back = slot.former.len() == before;
+        if overdue && !taken_back {
+            let in_flight = former.backend.in_flight();
             tracing::warn!(app = key.0, env = key.1, in_flight, "the drain took too long: requests are cut");
             former.backend.cut();
         }
@@ -235,10 +235,12 @@ impl Slot {
         if self.serving.as_ref().is_some_and(|backend| runs(backend, route)) {
             return None;
         }
-        let next = route.target.map(|target| self.take_back(route).unwrap_or_else(|| {
-            let upstream = Upstream::new(target, limits.connect);
-            Arc::new(Backend::new(target, route.run.clone(), self.traffic_of(&route.release), upstream))
-        }));
+        let next = route.target.map(|target| {
+            self.take_back(route).unwrap_or_else(|| {
+                let upstream = Upstream::new(target, limits.connect);
+                Arc::new(Backend::new(target, route.run.clone(), self.traffic_of(&route.release), upstream))
+            })
+        });
         let backend = std::mem::replace(&mut self.serving, next)?;
         let former = Former { backend, since: route.generation };
         self.former.push(former.clone());

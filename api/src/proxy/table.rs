@@ -104,7 +104,10 @@ mod tests {
     #[track_caller]
     fn refused_as_stale(table: &Table, route: &Route, at: u64) {
         let verdict = table.judge(route);
-        assert!(matches!(verdict, Err(Refusal::StaleGeneration { current, .. }) if current == at), "{verdict:?}");
+        assert!(
+            matches!(verdict, Err(Refusal::StaleGeneration { current, .. }) if current == at),
+            "{verdict:?}"
+        );
     }
 
     #[track_caller]

@@ -56,7 +56,8 @@ impl Upstream {
             .pool_max_idle_per_host(POOL_IDLE_MAX)
             .retry_canceled_requests(true)
             .build(connector);
-        let authority = Authority::try_from(target.to_string()).expect("an address with a port is an authority");
+        let authority =
+            Authority::try_from(target.to_string()).expect("an address with a port is an authority");
         Self { authority, http }
     }
 

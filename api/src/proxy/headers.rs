@@ -1,0 +1,319 @@
+//! What a proxy owes the headers: what concerns one connection stays on it, and the app learns who asked.
+//!
+//! **Invariant:** an app never sees a forwarding header or a probe that a stranger wrote. Only a
+//! peer on this machine or in a private network, such as the Caddy in front, is believed.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+use http::request;
+use landfall_stages::proxy::PROBE_HEADER;
+use landfall_stages::proxy::RELEASE_HEADER;
+use landfall_stages::proxy::RUN_HEADER;
+
+use super::backend::Backend;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// They speak of one connection, not of the message (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Headers that the app trusts because the proxy writes them.
+const TRUSTED_BY_APPS: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", PROBE_HEADER];
+
+/// Returns the host a request is for, as the client wrote it; `None` when it names none.
+///
+/// # Errors
+///
+/// Two hosts in one request are an attempt to be understood differently by two readers.
+pub(super) fn host_of(head: &request::Parts) -> Result<Option<HeaderValue>, &'static str> {
+    if let Some(authority) = head.uri.authority() {
+        return HeaderValue::from_str(authority.as_str())
+            .map(Some)
+            .map_err(|_| "the address is not plain text");
+    }
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next().cloned();
+    match hosts.next() {
+        Some(_) => Err("the request names more than one host"),
+        None => Ok(host),
+    }
+}
+
+/// Returns the host in the form of the route table: lower case, without port and final dot.
+pub(super) fn without_port(host: &str) -> Cow<'_, str> {
+    let end = match host.rfind(']') {
+        Some(bracket) => bracket + 1,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let name = host[..end].trim_end_matches('.');
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(name.to_ascii_lowercase());
+    }
+    Cow::Borrowed(name)
+}
+
+/// Returns the protocol that the client wants this connection to become.
+pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    headers.get(header::UPGRADE).filter(|_| asked).cloned()
+}
+
+/// Returns whether the sender asks which release answers, and may know it.
+///
+/// A proxy in front of this one is on this machine too: what it hands on comes from elsewhere.
+pub(super) fn is_probe(headers: &HeaderMap, peer: SocketAddr) -> bool {
+    let handed_on = || headers.contains_key(FORWARDED_FOR) || headers.contains_key(header::FORWARDED);
+    headers.contains_key(PROBE_HEADER) && peer.ip().to_canonical().is_loopback() && !handed_on()
+}
+
+/// Makes a client's headers those that the container receives.
+pub(super) fn to_upstream(
+    headers: &mut HeaderMap,
+    peer: SocketAddr,
+    host: Option<HeaderValue>,
+    upgrade: Option<HeaderValue>,
+) {
+    strip_hop_by_hop(headers);
+    strip_doubles(headers);
+    headers.remove(PROBE_HEADER);
+    // It is the proxy that tells the client to go on; the container gets the body at once.
+    headers.remove(header::EXPECT);
+    forward(headers, peer.ip().to_canonical(), host.as_ref());
+    if let Some(host) = host {
+        headers.insert(header::HOST, host);
+    }
+    if let Some(protocol) = upgrade {
+        set_upgrade(headers, protocol);
+    }
+}
+
+/// Makes a container's headers those that the client receives.
+pub(super) fn to_client(headers: &mut HeaderMap, upgraded: Option<HeaderValue>) {
+    strip_hop_by_hop(headers);
+    headers.remove(RELEASE_HEADER);
+    headers.remove(RUN_HEADER);
+    if let Some(protocol) = upgraded {
+        set_upgrade(headers, protocol);
+    }
+}
+
+/// Says which release answered.
+pub(super) fn sign(headers: &mut HeaderMap, backend: &Backend) {
+    for (name, value) in [(RELEASE_HEADER, &backend.release), (RUN_HEADER, &backend.run)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|option| option.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// WSGI reads `X_Forwarded_For` and `X-Forwarded-For` as one variable; only the second is ours.
+fn strip_doubles(headers: &mut HeaderMap) {
+    let doubles: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .filter(|name| TRUSTED_BY_APPS.contains(&name.as_str().replace('_', "-").as_str()))
+        .cloned()
+        .collect();
+    for name in doubles {
+        headers.remove(name);
+    }
+}
+
+fn forward(headers: &mut HeaderMap, peer: IpAddr, host: Option<&HeaderValue>) {
+    if !is_believed(peer) {
+        for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::FORWARDED] {
+            headers.remove(name);
+        }
+    }
+    let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let chain = before.map(str::to_owned).chain([peer.to_string()]).collect::<Vec<_>>().join(", ");
+    if let Ok(chain) = HeaderValue::try_from(chain) {
+        headers.insert(FORWARDED_FOR, chain);
+    }
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = host {
+        headers.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
+    }
+}
+
+fn is_believed(peer: IpAddr) -> bool {
+    match peer {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private(),
+        IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRANGER: &str = "203.0.113.7:4000";
+    const LOCAL: &str = "127.0.0.1:4000";
+
+    fn headers(text: &str) -> HeaderMap {
+        let parse = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in text.lines().map(str::trim).filter(|line| !line.is_empty()).map(parse) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[track_caller]
+    fn upstream_sees(peer: &str, sent: &str, expected: &str) {
+        let mut seen = headers(sent);
+        to_upstream(&mut seen, peer.parse().unwrap(), Some(HeaderValue::from_static("shop.test")), None);
+        assert_eq!(seen, headers(expected));
+    }
+
+    #[test]
+    fn a_host_is_found_whatever_its_case_and_port() {
+        for (host, expected) in [
+            ("shop.test", "shop.test"),
+            ("Shop.TEST:8080", "shop.test"),
+            ("shop.test.", "shop.test"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(without_port(host), expected);
+        }
+    }
+
+    #[test]
+    fn what_speaks_of_one_connection_stays_on_it() {
+        upstream_sees(
+            STRANGER,
+            "connection: close, X-Custom
+             x-custom: 1
+             keep-alive: timeout=5
+             te: trailers
+             transfer-encoding: chunked
+             upgrade: h2c
+             expect: 100-continue
+             accept: */*",
+            "accept: */*
+             host: shop.test
+             x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: http
+             x-forwarded-host: shop.test",
+        );
+    }
+
+    #[test]
+    fn a_stranger_cannot_say_where_a_request_came_from() {
+        upstream_sees(
+            STRANGER,
+            "x-forwarded-for: 10.0.0.1
+             x-forwarded-proto: https
+             x-forwarded-host: bank.test
+             forwarded: for=10.0.0.1
+             X_Forwarded_For: 10.0.0.1
+             x-forwarded_proto: https",
+            "host: shop.test
+             x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: http
+             x-forwarded-host: shop.test",
+        );
+    }
+
+    #[test]
+    fn a_proxy_in_front_is_believed() {
+        upstream_sees(
+            LOCAL,
+            "x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: https
+             x-forwarded-host: www.shop.test",
+            "host: shop.test
+             x-forwarded-for: 203.0.113.7, 127.0.0.1
+             x-forwarded-proto: https
+             x-forwarded-host: www.shop.test",
+        );
+    }
+
+    #[test]
+    fn naming_the_host_a_connection_option_does_not_remove_it() {
+        upstream_sees(
+            STRANGER,
+            "host: shop.test
+             connection: host, x-forwarded-for",
+            "host: shop.test
+             x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: http
+             x-forwarded-host: shop.test",
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_one_when_the_connection_header_says_so() {
+        assert_eq!(
+            upgrade_of(&headers("connection: keep-alive, Upgrade\nupgrade: websocket")).unwrap(),
+            "websocket"
+        );
+        assert_eq!(upgrade_of(&headers("upgrade: websocket")), None);
+        assert_eq!(upgrade_of(&headers("connection: upgrade")), None);
+    }
+
+    #[test]
+    fn only_this_machine_itself_may_probe() {
+        let probe = headers("landfall-probe: 1");
+        assert!(is_probe(&probe, LOCAL.parse().unwrap()));
+        assert!(is_probe(&probe, "[::ffff:127.0.0.1]:4000".parse().unwrap()));
+        assert!(!is_probe(&probe, STRANGER.parse().unwrap()));
+        assert!(!is_probe(&headers("accept: */*"), LOCAL.parse().unwrap()));
+        let handed_on = headers("landfall-probe: 1\nx-forwarded-for: 203.0.113.7");
+        assert!(!is_probe(&handed_on, LOCAL.parse().unwrap()));
+    }
+
+    #[test]
+    fn an_app_cannot_sign_as_a_release() {
+        let mut seen = headers("landfall-release: sha256:forged\nlandfall-run: forged\nx-app: 1");
+        to_client(&mut seen, None);
+        assert_eq!(seen, headers("x-app: 1"));
+    }
+}
