@@ -43,7 +43,7 @@ const LIFE_MIN: Duration = Duration::from_secs(10);
 /// What is shown of the words of a proxy that did not start.
 const LAST_WORDS_BYTES_MAX: u64 = 2_000;
 /// What a proxy inherits. The engine's environment has secrets that traffic has no use for.
-const ENV_KEPT: [&str; 8] =
+pub(super) const ENV_KEPT: [&str; 8] =
     ["PATH", "HOME", "LANG", "TZ", "RUST_LOG", "RUST_BACKTRACE", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
 
 /// Why there is no proxy.
