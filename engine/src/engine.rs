@@ -178,7 +178,7 @@ impl Engine {
             trigger: trigger.to_owned(),
             reason: reason.to_owned(),
         };
-        Ok(self.begin(lane_id, Command::Relaunch(relaunch), actor, None).await?.run_id)
+        Ok(self.begin(lane_id, Command::Relaunch(Box::new(relaunch)), actor, None).await?.run_id)
     }
 
     /// Ends a run: fails it, or rolls back what it deployed. Returns once that is recorded.

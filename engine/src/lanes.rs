@@ -159,14 +159,14 @@ mod tests {
     }
 
     async fn waits(lanes: &Arc<Lanes>, n: u128, branch: Option<String>) -> tokio::task::JoinHandle<Turn> {
-        let lanes = Arc::clone(lanes);
-        let before = lanes.lock().get(&LaneId::production("shop")).map_or(0, |queue| queue.waiting.len());
-        let waiter = Arc::clone(&lanes);
+        let waiter = Arc::clone(lanes);
         let task =
             tokio::spawn(async move { waiter.enter(&LaneId::production("shop"), run(n), branch).await });
-        while lanes.lock().get(&LaneId::production("shop")).map_or(0, |queue| queue.waiting.len()) == before
-            && !task.is_finished()
-        {
+        let queues = || {
+            let queues = lanes.lock();
+            queues.get(&LaneId::production("shop")).is_some_and(|queue| queue.waiting.contains_key(&run(n)))
+        };
+        while !queues() && !task.is_finished() {
             tokio::task::yield_now().await;
         }
         task

@@ -87,7 +87,7 @@ pub enum Command {
     /// Start a run for a push.
     Push(Push),
     /// Start a run for a release.
-    Relaunch(Relaunch),
+    Relaunch(Box<Relaunch>),
     /// Begin the next stage, or try the due one again.
     Proceed,
     /// Take the lane.

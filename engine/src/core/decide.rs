@@ -23,7 +23,7 @@ use super::stage::Stage;
 pub fn decide(lane: &Lane, run: Option<&Run>, command: Command, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     let run = match (run, command) {
         (None, Command::Push(push)) => return start(lane, push, now_ms),
-        (None, Command::Relaunch(relaunch)) => return Ok(restart(relaunch)),
+        (None, Command::Relaunch(relaunch)) => return Ok(restart(*relaunch)),
         (None, _) => return Err(Rejected::NoSuchRun),
         (Some(_), Command::Push(_) | Command::Relaunch(_)) => return Err(Rejected::AlreadyStarted),
         (Some(run), command) => (run, command),
@@ -318,7 +318,15 @@ fn on_notice(
 
 /// Ends the run: by failing it while nothing of ours can be running, by rolling back from then on.
 fn stop(run: &Run, cause: Cause, now_ms: u64) -> Event {
-    if run.deploy_begun { roll_back(1, cause, now_ms) } else { Event::RunFailed { cause } }
+    if run.deploy_begun { roll_back(next_rollback(run), cause, now_ms) } else { Event::RunFailed { cause } }
+}
+
+/// A key is never used for two tries: a rollback that was parked goes on counting.
+fn next_rollback(run: &Run) -> u32 {
+    match run.parked().map(|parked| parked.at) {
+        Some(Blocked::Rollback { attempt }) => attempt + 1,
+        _ => 1,
+    }
 }
 
 fn cause_of(run: &Run) -> Cause {

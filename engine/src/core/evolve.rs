@@ -134,10 +134,11 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             };
             (nth == attempt).then_some((state, phase))
         }
-        (Phase::Ready | Phase::Working(_), Event::RunParked { at, reason }) => {
-            let parked = Parked { at: *at, reason: reason.clone(), since_ms: place.at_ms };
-            Some((state, Phase::Parked(parked)))
+        (Phase::Working(work), Event::RunParked { at, reason }) => {
+            let in_flight = Blocked::Stage { stage: work.stage, attempt: work.attempt };
+            (*at == in_flight).then(|| (state, parked(*at, reason, place.at_ms)))
         }
+        (Phase::Ready, Event::RunParked { at, reason }) => Some((state, parked(*at, reason, place.at_ms))),
         (Phase::Parked(parked), Event::RunUnparked { decision }) => {
             Some((state, unparked(parked.at, decision, place.at_ms)))
         }
@@ -257,6 +258,10 @@ fn begin(place: Place, event: &Event) -> Result<Run, IllegalTransition> {
         parked_seq: 0,
         notices: std::collections::BTreeMap::new(),
     })
+}
+
+fn parked(at: Blocked, reason: &str, since_ms: u64) -> Phase {
+    Phase::Parked(Parked { at, reason: reason.to_owned(), since_ms })
 }
 
 fn unparked(at: Blocked, decision: &Decision, now_ms: u64) -> Phase {
