@@ -1,0 +1,61 @@
+//! `landfall.toml`: from text to [`Settings`], with every default filled in.
+//!
+//! ```text
+//! landfall.toml ─┐
+//!                ├─▶ the one that is there ─▶ toml with places ─▶ [`shape`] ─▶ Settings
+//! pyproject.toml ┘                                                  └────▶ every problem, with its line
+//! ```
+//!
+//! **Invariant:** an app is never deployed by half a configuration: one problem, and there are no settings.
+
+mod problem;
+mod section;
+mod shape;
+mod source;
+mod values;
+
+use landfall_engine::core::settings::Settings;
+use toml::de::DeTable;
+
+pub use problem::ConfigError;
+pub use problem::Problem;
+pub use source::read_at_checkout;
+pub use source::read_at_commit;
+
+use section::Section;
+
+/// The name of the file at the app's root.
+pub const CONFIG_FILE: &str = "landfall.toml";
+/// The other place: `[tool.landfall]` in here.
+pub const PYPROJECT_FILE: &str = "pyproject.toml";
+
+/// Returns the settings in the text of `landfall.toml`, or of `pyproject.toml` when `file` ends so.
+///
+/// # Errors
+///
+/// [`ConfigError`] has every problem of the file, each with its place.
+pub fn parse(text: &str, file: &str, app: &str) -> Result<Settings, ConfigError> {
+    let (document, wrong) = DeTable::parse_recoverable(text);
+    if !wrong.is_empty() {
+        return Err(ConfigError::new(
+            file,
+            text,
+            wrong.iter().map(|error| Problem::syntax(text, error)).collect(),
+        ));
+    }
+    let problems = section::Problems::default();
+    let mut top = Section::top(document.get_ref(), &problems);
+    let settings = if file.ends_with(PYPROJECT_FILE) {
+        shape::settings(top.section("tool").section("landfall"), app)
+    } else {
+        shape::settings(top, app)
+    };
+    match problems.take() {
+        none if none.is_empty() => Ok(settings),
+        problems => Err(ConfigError::new(file, text, problems)),
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

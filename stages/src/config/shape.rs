@@ -1,0 +1,184 @@
+//! The tables of the file and their keys: one function a table, in the order of the file.
+
+use landfall_engine::core::settings::CommandCheck;
+use landfall_engine::core::settings::HttpCheck;
+use landfall_engine::core::settings::ReleaseSettings;
+use landfall_engine::core::settings::Settings;
+use landfall_engine::core::settings::SmokeCheck;
+
+use super::problem::Problem;
+use super::section::Section;
+use super::values;
+
+/// A migration that names no limit of its own.
+const RELEASE_TIMEOUT_MS: u64 = 10 * 60_000;
+/// A lane remembers 50 former releases.
+const RETAIN_MAX: i64 = 50;
+
+/// Returns the settings of the whole file. Problems are in the section's collection.
+pub(super) fn settings(mut top: Section<'_>, app: &str) -> Settings {
+    let mut settings = Settings { service: app.to_owned(), ..Settings::default() };
+    let named = top.read("service", values::service);
+    match named {
+        Some(name) => settings.service = name,
+        None if top.place_of("service").is_none() && !values::is_service(app) => top.complain(
+            Problem::of_file(format!("the app's name {app:?} can't name its images and containers"))
+                .help(format!("add a line such as service = \"shop\": {}", values::SERVICE_RULE)),
+        ),
+        None => {}
+    }
+    on(top.section("on"), &mut settings);
+    test(top.section("test"), &mut settings);
+    build(top.section("build"), &mut settings);
+    registry(top.section("registry"), &mut settings);
+    env(top.section("env"), &mut settings);
+    settings.release = release(top.section("release"));
+    proxy(top.section("proxy"), &mut settings);
+    deploy(top.section("deploy"), &mut settings);
+    settings.smoke = top.sections("smoke").into_iter().filter_map(smoke).collect();
+    rollback(top.section("rollback"), &mut settings);
+    notify(top.section("notify"), &mut settings);
+    top.end();
+    settings
+}
+
+fn on(mut on: Section<'_>, settings: &mut Settings) {
+    let mut push = on.section("push");
+    push.set("branches", &mut settings.on_push.branches, values::list(values::branch));
+    push.end();
+    on.end();
+}
+
+fn test(mut section: Section<'_>, settings: &mut Settings) {
+    let test = &mut settings.test;
+    section.set("image", &mut test.image, values::image);
+    section.set("command", &mut test.command, values::text);
+    section.set("timeout", &mut test.timeout_ms, values::duration_ms(false));
+    section.set("host", &mut test.host, values::boolean);
+    section.set("allow_none", &mut test.allow_none, values::boolean);
+    section.set("memory", &mut test.memory_mb, values::memory_mb);
+    section.set("pids", &mut test.pids, values::integer(16..=1_000_000));
+    section.set("cpus", &mut test.cpu_millis, values::cpu_millis);
+    section.set("junit", &mut test.junit, values::source_path);
+    section.set("env", &mut test.env, values::variables);
+    section.end();
+}
+
+fn build(mut section: Section<'_>, settings: &mut Settings) {
+    let build = &mut settings.build;
+    section.set("dockerfile", &mut build.dockerfile, values::source_path);
+    section.set("args", &mut build.args, values::variables);
+    section.set("secrets", &mut build.secrets, values::list(values::secret_name));
+    section.set("timeout", &mut build.timeout_ms, values::duration_ms(false));
+    section.end();
+}
+
+fn registry(mut section: Section<'_>, settings: &mut Settings) {
+    let registry = &mut settings.registry;
+    section.set("server", &mut registry.server, values::registry_server);
+    registry.username = section.read("username", values::text);
+    registry.password = section.read("password", values::one_secret);
+    section.set("timeout", &mut registry.timeout_ms, values::duration_ms(false));
+    for (given, missing) in [("username", "password"), ("password", "username")] {
+        if let (Some(at), None) = (section.place_of(given), section.place_of(missing)) {
+            section.report(given, Problem::at(at, format!("`{missing}` is missing beside it")));
+        }
+    }
+    section.end();
+}
+
+fn env(mut section: Section<'_>, settings: &mut Settings) {
+    let env = &mut settings.env;
+    section.set("clear", &mut env.clear, values::variables);
+    section.set("secret", &mut env.secret, values::list(values::secret_name));
+    if let Some(twice) = env.secret.iter().find(|name| env.clear.contains_key(*name)) {
+        let at = section.place_of("secret").unwrap_or(0..0);
+        section.report("secret", Problem::at(at, format!("{twice} is in `clear` as well: choose one")));
+    }
+    section.end();
+}
+
+fn release(mut section: Section<'_>) -> Option<ReleaseSettings> {
+    let command = section.read("command", values::text);
+    let timeout_ms = section.read("timeout", values::duration_ms(false)).unwrap_or(RELEASE_TIMEOUT_MS);
+    if let (Some(at), None) = (section.place_of("timeout"), section.place_of("command")) {
+        section.report("timeout", Problem::at(at, "`command` is missing beside it"));
+    }
+    section.end();
+    command.map(|command| ReleaseSettings { command, timeout_ms })
+}
+
+fn proxy(mut section: Section<'_>, settings: &mut Settings) {
+    let proxy = &mut settings.proxy;
+    proxy.host = section.read("host", values::host_name);
+    section.set("app_port", &mut proxy.app_port, values::integer(1..=65_535));
+    let mut health = section.section("healthcheck");
+    health.set("path", &mut proxy.healthcheck.path, values::url_path);
+    health.set("interval", &mut proxy.healthcheck.interval_ms, values::duration_ms(false));
+    health.set("timeout", &mut proxy.healthcheck.timeout_ms, values::duration_ms(false));
+    health.end();
+    section.end();
+}
+
+fn deploy(mut section: Section<'_>, settings: &mut Settings) {
+    let deploy = &mut settings.deploy;
+    section.set("timeout", &mut deploy.timeout_ms, values::duration_ms(false));
+    section.set("drain", &mut deploy.drain_ms, values::duration_ms(true));
+    section.set("keep_warm", &mut deploy.keep_warm_ms, values::duration_ms(true));
+    section.set("retain", &mut deploy.retain, values::integer(1..=RETAIN_MAX));
+    deploy.memory_mb = section.read("memory", values::memory_mb);
+    section.end();
+}
+
+/// Reads one check: a `path` or a `command` makes it one of two kinds, each with its keys.
+fn smoke(section: Section<'_>) -> Option<SmokeCheck> {
+    match (section.place_of("path"), section.place_of("command")) {
+        (Some(_), None) => http_check(section).map(SmokeCheck::Http),
+        (None, Some(_)) => command_check(section).map(SmokeCheck::Command),
+        (Some(_), Some(at)) => {
+            section.report("command", Problem::at(at, "a check has a `path` or a `command`, not both"));
+            None
+        }
+        (None, None) if section.is_there() => {
+            let message =
+                format!("{} has neither `path` nor `command`: there is nothing to check", section.title());
+            section.complain(Problem { at: section.place(), ..Problem::of_file(message) });
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn http_check(mut section: Section<'_>) -> Option<HttpCheck> {
+    let path = section.read("path", values::url_path);
+    let check = HttpCheck {
+        path: path.clone().unwrap_or_default(),
+        status: section.read("status", values::integer(100..=599)),
+        contains: section.read("contains", values::text),
+        json: section.read("json", values::json),
+        within_ms: section.read("within", values::duration_ms(false)),
+        header: section.read("header", values::headers).unwrap_or_default(),
+    };
+    section.end();
+    path.map(|_| check)
+}
+
+fn command_check(mut section: Section<'_>) -> Option<CommandCheck> {
+    let command = section.read("command", values::text);
+    let image = section.read("image", values::image);
+    let within_ms = section.read("within", values::duration_ms(false));
+    section.end();
+    command.map(|command| CommandCheck { command, image, within_ms })
+}
+
+fn rollback(mut section: Section<'_>, settings: &mut Settings) {
+    section.set("automatic", &mut settings.rollback.automatic, values::boolean);
+    section.set("hold", &mut settings.rollback.hold, values::boolean);
+    section.end();
+}
+
+fn notify(mut section: Section<'_>, settings: &mut Settings) {
+    section.set("developer", &mut settings.notify.developer, values::list(values::channel));
+    section.set("ops", &mut settings.notify.ops, values::list(values::channel));
+    section.end();
+}
