@@ -95,8 +95,17 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Starts to serve; when it returns, both listeners answer.
     pub(super) async fn start(options: &ProxyOptions, limits: Limits) -> Result<Self, ProxyStartError> {
+        let lock = take(&options.dir)?;
+        let served = Self::serve(options, limits, lock).await;
+        if served.is_err() {
+            // The number may soon belong to a stranger; when it stays, it is only read by people.
+            let _ = fs::remove_file(options.dir.join("proxy.pid"));
+        }
+        served
+    }
+
+    async fn serve(options: &ProxyOptions, limits: Limits, lock: File) -> Result<Self, ProxyStartError> {
         let dir = options.dir.clone();
-        let lock = take(&dir)?;
         let traffic = listen(options.listen).await?;
         let listen = traffic.local_addr().map_err(|source| listen_error(options.listen, source))?;
         let board = Switchboard::open(&dir, listen, limits);

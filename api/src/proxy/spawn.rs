@@ -44,7 +44,7 @@ const LIFE_MIN: Duration = Duration::from_secs(10);
 const LAST_WORDS_BYTES_MAX: u64 = 2_000;
 /// What a proxy inherits. The engine's environment has secrets that traffic has no use for.
 pub(super) const ENV_KEPT: [&str; 8] =
-    ["PATH", "HOME", "LANG", "TZ", "RUST_LOG", "RUST_BACKTRACE", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
+    ["PATH", "HOME", "LANG", "TZ", "LANDFALL_LOG", "RUST_BACKTRACE", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
 
 /// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]

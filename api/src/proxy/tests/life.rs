@@ -75,6 +75,7 @@ async fn a_port_in_use_is_said_with_what_to_do() {
     let options = ProxyOptions { dir: dir.path().to_owned(), listen };
     let error = start(&options).await.unwrap_err().to_string();
     assert!(error.contains(&listen.to_string()) && error.contains("choose another port"), "{error}");
+    assert!(!dir.path().join("proxy.pid").exists());
     drop(taken);
     start(&options).await.expect("the folder was let go");
 }
@@ -91,7 +92,8 @@ async fn a_folder_that_does_not_serve_is_said_with_what_to_do() {
 
 #[tokio::test]
 async fn a_proxy_that_ends_finishes_what_is_in_flight_while_its_successor_serves() {
-    let World { dir, proxy, admin, http } = World::start().await;
+    let limits = Limits { shutdown: PATIENCE * 2, ..Limits::default() };
+    let World { dir, proxy, admin, http } = World::with(limits).await;
     let (app, mut streams) = App::streaming().await;
     admin.switch(app.route("shop", None)).await.unwrap();
     let listen = proxy.info().listen;
@@ -105,14 +107,17 @@ async fn a_proxy_that_ends_finishes_what_is_in_flight_while_its_successor_serves
 
     let stopping = tokio::spawn(proxy.stop());
     let _ = gone.await.unwrap();
-    let successor = loop {
-        match start(&ProxyOptions { dir: dir.path().to_owned(), listen }).await {
-            Ok(successor) => break successor,
-            // The watch ends a moment before the folder is let go.
-            Err(ProxyStartError::AlreadyRunning { .. }) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error:?}"),
+    let successor = async {
+        loop {
+            match start(&ProxyOptions { dir: dir.path().to_owned(), listen }).await {
+                Ok(successor) => return successor,
+                // The watch ends a moment before the folder is let go.
+                Err(ProxyStartError::AlreadyRunning { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error:?}"),
+            }
         }
     };
+    let successor = tokio::time::timeout(PATIENCE, successor).await.expect("the folder was not let go");
     let next = App::saying("next").await;
     admin.switch(Route { generation: 2, ..next.route("shop", None) }).await.unwrap();
     says(http.get(&url).send().await.unwrap(), 200, "next").await;
