@@ -180,8 +180,8 @@ push() {
 present_run() {
     "$LANDFALL" runs --data "$DATA" --json | python3 -c '
 import json, sys
-for run in json.load(sys.stdin):
-    if sys.argv[1] in json.dumps(run["commit"]):
+for run in map(json.loads, sys.stdin):
+    if run["commit"]["sha"] == sys.argv[1]:
         print(run["id"], run["state"])
         break
 else:
@@ -212,6 +212,7 @@ replay() {
 
 # Nothing here leaves the machine's own loopback, and no one's git settings matter.
 export no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}" NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"
+unset LANDFALL_DATA LANDFALL_SERVER
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_TERMINAL_PROMPT=0
 LANDFALL_TOKEN=$(secret)
 REGISTRY_PASSWORD=$(secret)
