@@ -1,0 +1,247 @@
+//! Opens a data folder: whose it is, what is in it, and what is in the way.
+//!
+//! ```text
+//! DATA/LOCK          held by one process, for its life; says which
+//! DATA/META          format, log id, created
+//! DATA/log/          the truth
+//! DATA/index.sled/   rebuildable
+//! DATA/output/       what stages printed
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::disk::{RealDisk, sync_folder};
+use crate::index::IndexPlace;
+use crate::lock::{Holder, lock};
+use crate::output::OutputDir;
+use crate::segment::frame::FORMAT;
+use crate::segment::{LogPlace, OpenReport, SegmentStore};
+
+/// How a data folder is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A segment of the log that is longer gets no more events.
+    pub segment_bytes: u64,
+    /// How much memory the index may use for what it read.
+    pub cache_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 64 * 1024 * 1024, cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// A data folder that is open.
+#[derive(Debug)]
+pub struct Opened {
+    /// What happened.
+    pub store: Arc<SegmentStore>,
+    /// What stages printed.
+    pub outputs: Arc<OutputDir>,
+    /// What was found and done.
+    pub report: OpenReport,
+}
+
+/// Why a data folder can't be opened. A variant per reaction.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it. **Talk to that one, or stop it.**
+    #[error("{} is in use by {holder}; stop that process, or use another data folder", folder.display())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// The file system takes no writes. **Mount it for writing, or read only.**
+    #[error(
+        "{} is on a read-only file system; mount it for writing, or use another data folder (replay and the other \
+         commands that only read work as it is)",
+        folder.display()
+    )]
+    ReadOnly {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// This user may not. **Run as the owner, or change the owner.**
+    #[error("no permission for {}; run as its owner, or give it to this user with chown", path.display())]
+    NoPermission {
+        /// What could not be opened.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is something else. **Name another folder.**
+    #[error("{} is no Landfall data folder: {reason}", folder.display())]
+    NotLandfall {
+        /// The folder.
+        folder: PathBuf,
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// A newer version wrote it. **Upgrade.**
+    #[error(
+        "{} was written in format {found}, and this version knows formats up to {known}; use a newer landfall",
+        folder.display()
+    )]
+    NewerFormat {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        found: u32,
+        /// What this version knows.
+        known: u32,
+    },
+    /// The disk is full. **Make room.**
+    #[error("no space left for {}; make room and start again", folder.display())]
+    NoSpace {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The disk refused. **Look at the disk.**
+    #[error("{doing} in {} failed", folder.display())]
+    Disk {
+        /// The folder.
+        folder: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A folder with all that an engine remembers.
+#[derive(Debug)]
+pub struct DataDir;
+
+/// The content of `META`. For ever: a new field gets a default.
+#[derive(Debug, Serialize, Deserialize)]
+struct Meta {
+    format: u32,
+    log_id: Uuid,
+    created_ms: u64,
+}
+
+impl DataDir {
+    /// Opens a data folder, or makes one where there is nothing, and holds it until the store is dropped.
+    ///
+    /// A damaged log opens too, for reading: see [`OpenReport::damage`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is in the way and what to do.
+    pub fn open(folder: impl AsRef<Path>, options: &Options) -> Result<Opened, OpenError> {
+        let folder = folder.as_ref();
+        let failed = |doing| move |source| classify(folder, folder, doing, source);
+        fs::create_dir_all(folder).map_err(failed("making the data folder"))?;
+        refuse_strangers(folder)?;
+        let held = lock(folder)?;
+        let log_id = match read_meta(folder)? {
+            Some(meta) => meta.log_id,
+            None => make_meta(folder).map_err(failed("making META"))?,
+        };
+        let (log, output) = (folder.join("log"), folder.join("output"));
+        for folder in [&log, &output] {
+            fs::create_dir_all(folder).map_err(failed("making a folder"))?;
+        }
+        sync_folder(folder).map_err(failed("syncing the data folder"))?;
+        let place = LogPlace {
+            disk: Arc::new(RealDisk::new(log)),
+            log_id,
+            segment_bytes: options.segment_bytes,
+            index: IndexPlace { folder: Some(folder.join("index.sled")), cache_bytes: options.cache_bytes },
+            held: Some(held),
+        };
+        let (store, report) =
+            SegmentStore::open(place).map_err(|error| classify(folder, folder, error.doing, error.source))?;
+        tracing::info!(folder = %folder.display(), "{report}");
+        Ok(Opened { store: Arc::new(store), outputs: Arc::new(OutputDir::new(output)), report })
+    }
+}
+
+/// Returns the identity of the log in a folder that nobody need hold.
+pub(crate) fn read_log_id(folder: &Path) -> Result<Uuid, OpenError> {
+    let no_meta = || not_landfall(folder, "it has no META; name the folder that holds META and log");
+    read_meta(folder)?.map(|meta| meta.log_id).ok_or_else(no_meta)
+}
+
+/// Returns the error for what the system said about a path.
+pub(crate) fn classify(folder: &Path, path: &Path, doing: &'static str, source: io::Error) -> OpenError {
+    let (folder, path) = (folder.to_owned(), path.to_owned());
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { folder },
+        io::ErrorKind::PermissionDenied => OpenError::NoPermission { path, source },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::NoSpace { folder },
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            not_landfall(&folder, "it is a file; name a folder")
+        }
+        _ => OpenError::Disk { folder, doing, source },
+    }
+}
+
+/// Refuses a folder that is somebody else's: files are there, and ours are not.
+fn refuse_strangers(folder: &Path) -> Result<(), OpenError> {
+    let failed = |source| classify(folder, folder, "listing the data folder", source);
+    if folder.join("META").exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        match entry.map_err(failed)?.file_name().to_str() {
+            // A start that was cut short leaves no more than these.
+            Some("LOCK" | "META.new") => {}
+            Some("log") => {
+                let reason = "it has a log and no META; restore META from a copy of the folder";
+                return Err(not_landfall(folder, reason));
+            }
+            _ => {
+                let reason = "it has other files in it; name an empty folder, or one that does not exist yet";
+                return Err(not_landfall(folder, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_meta(folder: &Path) -> Result<Option<Meta>, OpenError> {
+    let path = folder.join("META");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(classify(folder, &path, "reading META", error)),
+    };
+    let meta: Meta = serde_json::from_slice(&text).map_err(|error| {
+        not_landfall(folder, &format!("its META can't be read ({error}); restore META from a copy"))
+    })?;
+    if meta.format > FORMAT {
+        let (found, known) = (meta.format, FORMAT);
+        return Err(OpenError::NewerFormat { folder: folder.to_owned(), found, known });
+    }
+    Ok(Some(meta))
+}
+
+/// Gives a new folder its identity, whole or not at all.
+fn make_meta(folder: &Path) -> io::Result<Uuid> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let created_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let meta = Meta { format: FORMAT, log_id: Uuid::now_v7(), created_ms };
+    let mut file = File::create(folder.join("META.new"))?;
+    writeln!(file, "{}", serde_json::to_string(&meta)?)?;
+    file.sync_all()?;
+    fs::rename(folder.join("META.new"), folder.join("META"))?;
+    sync_folder(folder)?;
+    Ok(meta.log_id)
+}
+
+fn not_landfall(folder: &Path, reason: &str) -> OpenError {
+    OpenError::NotLandfall { folder: folder.to_owned(), reason: reason.to_owned() }
+}

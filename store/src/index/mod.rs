@@ -1,0 +1,438 @@
+//! Finds runs, lanes and claims without reading the log: what changed lately and what is open in memory, the
+//! rest in sled.
+//!
+//! ```text
+//! writer ──publish──▶ view (memory) ──a thread of its own, in batches──▶ shelf (sled)
+//! reader ◀── view, and where it has nothing ── shelf
+//! ```
+//!
+//! **Invariant:** nothing is only here. When sled fails, whenever and however, the view is built from the log
+//! again and sled is thrown away; nobody who reads or writes notices but by the time it takes.
+
+mod fold;
+mod shelf;
+mod view;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use landfall_engine::core::lane::{Lane, LaneId};
+use landfall_engine::core::run::RunId;
+use landfall_engine::core::summary::RunSummary;
+use landfall_engine::ports::RunQuery;
+use uuid::Uuid;
+
+pub(crate) use fold::{facts, salvage, salvage_on};
+use shelf::{Changes, Shelf, Unusable};
+pub(crate) use view::{Fact, RunEntry, View};
+use view::{asks_for, limit};
+
+use crate::segment::files::Segments;
+use crate::segment::reader::Mark;
+use crate::segment::walk::{Damage, Walk, Walked};
+
+/// Changes are collected this long before they are written down: a run that is busy is written once, not once
+/// an event. What a crash loses of it is read from the log again, within milliseconds.
+const COLLECT: Duration = Duration::from_millis(50);
+
+/// With this many events collected, nobody waits any longer.
+const COLLECT_MAX: usize = 10_000;
+
+/// With this many events not yet written down, the writer of the log waits for the index.
+const UNSAVED_MAX: usize = 200_000;
+
+/// What was done about the index when the log was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexReport {
+    /// It was there, and read on by this many events.
+    CaughtUp {
+        /// How many.
+        events: u64,
+    },
+    /// It was built from the log.
+    Rebuilt {
+        /// From how many events.
+        events: u64,
+        /// What was wrong with the old one.
+        why: String,
+    },
+    /// It is in memory only.
+    InMemory {
+        /// Why it is not in sled.
+        why: String,
+    },
+}
+
+impl fmt::Display for IndexReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CaughtUp { events } => write!(f, "the index was read on by {events} events"),
+            Self::Rebuilt { events, why } => write!(f, "the index was built from {events} events: {why}"),
+            Self::InMemory { why } => write!(f, "the index is in memory only: {why}"),
+        }
+    }
+}
+
+/// Where an index is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct IndexPlace {
+    /// None: in memory.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) cache_bytes: u64,
+}
+
+/// Why an index can't be opened.
+#[derive(Debug)]
+pub(crate) enum IndexError {
+    /// The log is not in order.
+    Damaged(Damage),
+    /// The log can't be read.
+    Io(io::Error),
+}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The index of a log.
+#[derive(Debug)]
+pub(crate) struct Index {
+    segments: Segments,
+    log_id: Uuid,
+    state: Mutex<State>,
+    /// There is something to write down.
+    changed: Condvar,
+    /// Something was written down.
+    saved: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// With a shelf: every lane, every open run, and whatever is not on the shelf yet. Without: everything.
+    view: View,
+    through: Mark,
+    shelf: Option<Arc<Shelf>>,
+    unsaved: Unsaved,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Unsaved {
+    runs: HashSet<RunId>,
+    lanes: HashSet<LaneId>,
+    claims: Vec<(String, RunId)>,
+    events: usize,
+}
+
+impl Index {
+    /// Opens the index of a log that ends at `end`, and reads on what it has not seen.
+    pub(crate) fn open(
+        segments: &Segments,
+        log_id: Uuid,
+        place: &IndexPlace,
+        end: Mark,
+    ) -> Result<(Self, IndexReport), IndexError> {
+        let Some(folder) = place.folder.as_deref() else {
+            let index = Self::new(segments.clone(), log_id, None, View::default(), Mark::START);
+            index.read_on(end)?;
+            return Ok((index, IndexReport::InMemory { why: "so configured".into() }));
+        };
+        let why = match Self::reuse(segments, log_id, folder, place.cache_bytes) {
+            Ok(index) => {
+                let seen = index.locked().through;
+                let events = index.read_on(end)?;
+                tracing::debug!(seen = seen.seq, events, "the index was read on");
+                return Ok((index, IndexReport::CaughtUp { events }));
+            }
+            Err(Unusable(why)) => why,
+        };
+        match Shelf::create(folder, log_id, place.cache_bytes) {
+            Ok(shelf) => {
+                let shelf = Some(Arc::new(shelf));
+                let index = Self::new(segments.clone(), log_id, shelf, View::default(), Mark::START);
+                let events = index.read_on(end)?;
+                Ok((index, IndexReport::Rebuilt { events, why }))
+            }
+            Err(Unusable(why)) => {
+                let index = Self::new(segments.clone(), log_id, None, View::default(), Mark::START);
+                index.read_on(end)?;
+                Ok((index, IndexReport::InMemory { why }))
+            }
+        }
+    }
+
+    /// Returns the index of a log that is read only, in memory.
+    pub(crate) fn of_view(segments: Segments, log_id: Uuid, view: View, through: Mark) -> Self {
+        Self::new(segments, log_id, None, view, through)
+    }
+
+    fn new(segments: Segments, log_id: Uuid, shelf: Option<Arc<Shelf>>, view: View, through: Mark) -> Self {
+        let state = State { view, through, shelf, unsaved: Unsaved::default(), closing: false };
+        Self { segments, log_id, state: Mutex::new(state), changed: Condvar::new(), saved: Condvar::new() }
+    }
+
+    fn reuse(segments: &Segments, log_id: Uuid, folder: &Path, cache_bytes: u64) -> Result<Self, Unusable> {
+        let shelf = Shelf::open(folder, log_id, cache_bytes)?;
+        let view = shelf.warm()?;
+        let through = shelf.through()?.unwrap_or(Mark::START);
+        Ok(Self::new(segments.clone(), log_id, Some(Arc::new(shelf)), view, through))
+    }
+
+    /// Reads what the log has beyond the index. Returns how many events that were.
+    fn read_on(&self, end: Mark) -> Result<u64, IndexError> {
+        let from = self.locked().through;
+        if from.seq > end.seq || (from.seq == end.seq && from.hash != end.hash) {
+            return Err(IndexError::Damaged(not_what_it_was(from, end)));
+        }
+        let mut walk = Walk::behind(self.segments.clone(), self.log_id, from)?;
+        while walk.next_seq() <= end.seq {
+            match walk.next()? {
+                Walked::Frame(at, frame) => {
+                    let mut state = self.locked();
+                    state.through = walk.mark();
+                    facts(at, &frame, |fact, _, _| self.take_in(&mut state, fact));
+                    if state.unsaved.events >= COLLECT_MAX {
+                        drop(state);
+                        self.save();
+                    }
+                }
+                Walked::Damage(damage) => return Err(IndexError::Damaged(damage)),
+                Walked::Torn(_) | Walked::End => return Err(IndexError::Damaged(not_what_it_was(from, end))),
+            }
+        }
+        self.save();
+        Ok(end.seq - from.seq)
+    }
+
+    /// Takes in events that are durable now.
+    pub(crate) fn publish<'a>(&self, facts: impl Iterator<Item = Fact<'a>>, through: Mark) {
+        let mut state = self.locked();
+        // First the mark: if sled fails in between, the log is read again up to here.
+        state.through = through;
+        for fact in facts {
+            self.take_in(&mut state, &fact);
+        }
+        self.changed.notify_one();
+        while state.unsaved.events > UNSAVED_MAX && state.shelf.is_some() {
+            state = self.saved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn take_in(&self, state: &mut State, fact: &Fact<'_>) {
+        if fact.seq > 1
+            && !state.view.runs.contains_key(&fact.run_id)
+            && let Some(shelf) = &state.shelf
+        {
+            match shelf.run(fact.run_id) {
+                Ok(Some(entry)) => _ = state.view.runs.insert(fact.run_id, entry),
+                Ok(None) => {}
+                Err(why) => self.heal(state, &why),
+            }
+        }
+        let lane = state.view.apply(fact);
+        if state.shelf.is_some() {
+            let unsaved = &mut state.unsaved;
+            unsaved.runs.insert(fact.run_id);
+            unsaved.lanes.extend(lane);
+            unsaved.claims.extend(fact.claim.map(|claim| (claim.to_owned(), fact.run_id)));
+            unsaved.events += 1;
+        }
+    }
+
+    /// Returns a run.
+    pub(crate) fn entry(&self, run_id: RunId) -> Option<RunEntry> {
+        self.look_up(|view| view.runs.get(&run_id).cloned(), |shelf| shelf.run(run_id))
+    }
+
+    /// Returns who claimed a name.
+    pub(crate) fn claimed(&self, claim: &str) -> Option<RunId> {
+        self.look_up(|view| view.claims.get(claim).copied(), |shelf| shelf.claimed(claim))
+    }
+
+    /// Returns every open run, oldest first.
+    pub(crate) fn open_runs(&self) -> Vec<RunId> {
+        self.locked().view.open_runs()
+    }
+
+    /// Returns a lane.
+    pub(crate) fn lane(&self, id: &LaneId) -> Lane {
+        self.locked().view.lanes.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Returns every lane.
+    pub(crate) fn lanes(&self) -> Vec<(LaneId, Lane)> {
+        self.locked().view.lanes()
+    }
+
+    /// Returns the lines that a query asks for, newest first.
+    pub(crate) fn query(&self, query: &RunQuery) -> Vec<RunSummary> {
+        let (mut lines, fresh, shelf) = {
+            let state = self.locked();
+            let Some(shelf) = state.shelf.clone() else { return state.view.query(query) };
+            let fresh: HashSet<RunId> = state.view.runs.keys().copied().collect();
+            (state.view.query(query), fresh, shelf)
+        };
+        let shelved = shelf.runs_before(query.before).filter_map(|item| match item {
+            Ok((run_id, _)) if fresh.contains(&run_id) => None,
+            Ok((_, entry)) => entry.line().filter(|line| asks_for(query, line)).map(Ok),
+            Err(why) => Some(Err(why)),
+        });
+        match shelved.take(limit(query)).collect::<Result<Vec<_>, _>>() {
+            Ok(shelved) => lines.extend(shelved),
+            Err(why) => {
+                let mut state = self.locked();
+                self.heal(&mut state, &why);
+                return state.view.query(query);
+            }
+        }
+        lines.sort_unstable_by_key(|line| std::cmp::Reverse(line.id));
+        lines.truncate(limit(query));
+        lines
+    }
+
+    /// Writes changes down until [`close`](Self::close): the life of the index's thread.
+    pub(crate) fn keep_saving(&self) {
+        loop {
+            let mut state = self.locked();
+            while state.unsaved.events == 0 && !state.closing && state.shelf.is_some() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let is_quiet = |state: &mut State| state.unsaved.events < COLLECT_MAX && !state.closing;
+            let waited = self.changed.wait_timeout_while(state, COLLECT, is_quiet);
+            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let done = state.closing || state.shelf.is_none();
+            drop(state);
+            self.save();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// Asks the index's thread to write down what is left, and to end.
+    pub(crate) fn close(&self) {
+        self.locked().closing = true;
+        self.changed.notify_one();
+    }
+
+    /// Lets go of sled. What is asked from now on is answered from memory.
+    pub(crate) fn let_go(&self) {
+        if let Some(shelf) = self.locked().shelf.take()
+            && let Err(why) = shelf.flush()
+        {
+            tracing::warn!(%why, "the index could not be flushed; what is missing is read from the log");
+        }
+    }
+
+    fn save(&self) {
+        let (changes, shelf) = {
+            let mut state = self.locked();
+            let Some(shelf) = state.shelf.clone() else { return };
+            (state.changes(), shelf)
+        };
+        let saved = shelf.save(&changes);
+        let mut state = self.locked();
+        match saved {
+            Ok(()) => state.forget(&changes),
+            Err(why) => self.heal(&mut state, &why),
+        }
+        self.saved.notify_all();
+    }
+
+    fn look_up<T>(
+        &self,
+        in_view: impl Fn(&View) -> Option<T>,
+        on_shelf: impl Fn(&Shelf) -> Result<Option<T>, Unusable>,
+    ) -> Option<T> {
+        let shelf = {
+            let state = self.locked();
+            match (in_view(&state.view), &state.shelf) {
+                (Some(found), _) => return Some(found),
+                (None, None) => return None,
+                (None, Some(shelf)) => Arc::clone(shelf),
+            }
+        };
+        on_shelf(&shelf).unwrap_or_else(|why| {
+            let mut state = self.locked();
+            self.heal(&mut state, &why);
+            in_view(&state.view)
+        })
+    }
+
+    /// Goes on without sled: reads the whole log into memory. The next open builds sled's copy again.
+    fn heal(&self, state: &mut State, why: &Unusable) {
+        let Some(shelf) = state.shelf.take() else { return };
+        tracing::warn!(%why, "the index failed and is built from the log again, in memory");
+        if let Err(error) = Shelf::remove(shelf.folder()) {
+            tracing::warn!(%error, "the failed index could not be removed");
+        }
+        let mut view = View::default();
+        match self.read_up_to(state.through, &mut view) {
+            Ok(()) => state.view = view,
+            Err(error) => tracing::error!(%error, "the log could not be read; closed runs can't be found"),
+        }
+        state.unsaved = Unsaved::default();
+        self.saved.notify_all();
+    }
+
+    fn read_up_to(&self, end: Mark, view: &mut View) -> io::Result<()> {
+        let mut walk = Walk::from_start(self.segments.clone(), self.log_id);
+        while walk.next_seq() <= end.seq {
+            match walk.next()? {
+                Walked::Frame(at, frame) => facts(at, &frame, |fact, _, _| {
+                    view.apply(fact);
+                }),
+                Walked::Damage(damage) => tracing::error!(%damage, "the log is damaged"),
+                Walked::Torn(_) | Walked::End => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Returns what is not written down yet, and takes it for written.
+    fn changes(&mut self) -> Changes {
+        let Unsaved { runs, lanes, claims, events: _ } = std::mem::take(&mut self.unsaved);
+        let entry = |run_id: RunId| Some((run_id, self.view.runs.get(&run_id)?.clone()));
+        let lane = |id: LaneId| self.view.lanes.get(&id).cloned().map(|lane| (id, lane));
+        Changes {
+            runs: runs.into_iter().filter_map(entry).collect(),
+            lanes: lanes.into_iter().filter_map(lane).collect(),
+            claims,
+            through: Some(self.through),
+        }
+    }
+
+    /// Drops from memory what is on the shelf, closed, and not changed since.
+    fn forget(&mut self, saved: &Changes) {
+        for (run_id, entry) in &saved.runs {
+            if !entry.is_open() && !self.unsaved.runs.contains(run_id) {
+                self.view.runs.remove(run_id);
+            }
+        }
+        for (claim, _) in &saved.claims {
+            self.view.claims.remove(claim);
+        }
+    }
+}
+
+fn not_what_it_was(seen: Mark, end: Mark) -> Damage {
+    let what = format!(
+        "event {} was recorded once, and the log that is here ends with event {} or has another in its place; \
+         if an older copy was restored on purpose, remove index.sled",
+        seen.seq, end.seq
+    );
+    let segment = crate::segment::files::name(end.segment);
+    Damage { segment, offset: end.offset, what, lost: None, runs: Vec::new() }
+}

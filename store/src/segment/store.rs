@@ -1,0 +1,309 @@
+//! The store over a segment log.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use landfall_engine::core::event::Envelope;
+use landfall_engine::core::lane::{Lane, LaneId};
+use landfall_engine::core::run::RunId;
+use landfall_engine::core::summary::RunSummary;
+use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError, RunQuery};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::Log;
+use super::files::Segments;
+use super::follow::follow;
+use super::reader::Mark;
+use super::recovery::{Found, find_end};
+use super::tail::Tail;
+use super::verify::{Verification, verify};
+use super::walk::{Damage, TornTail};
+use super::writer::{Request, Writer, unknown};
+use crate::disk::Disk;
+use crate::index::{Index, IndexError, IndexPlace, IndexReport, salvage};
+use crate::record::{Prepared, refused};
+
+/// How many appends may wait. A group takes all of them, so a longer queue would only hide a slow disk.
+const QUEUE: usize = 1024;
+
+/// Where a log is, and how it is written.
+#[derive(Debug)]
+pub(crate) struct LogPlace {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log_id: Uuid,
+    pub(crate) segment_bytes: u64,
+    pub(crate) index: IndexPlace,
+    /// What keeps others out of the folder; given back when the store is dropped.
+    pub(crate) held: Option<File>,
+}
+
+/// Why a log can't be opened: the disk refused.
+#[derive(Debug)]
+pub(crate) struct StoreError {
+    pub(crate) doing: &'static str,
+    pub(crate) source: io::Error,
+}
+
+/// What was found and done when a log was opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenReport {
+    /// How many events the log has.
+    pub events: u64,
+    /// In how many segments.
+    pub segments: usize,
+    /// The remains of an unfinished write, which were removed. Nobody was told that it had happened.
+    pub recovered: Option<TornTail>,
+    /// What is wrong with the log. It is read only then.
+    pub damage: Option<Damage>,
+    /// What was done about the index.
+    pub index: IndexReport,
+}
+
+impl fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, segments, recovered, damage, index } = self;
+        write!(f, "{events} events in {segments} segments; {index}")?;
+        if let Some(TornTail { segment, offset, bytes }) = recovered {
+            write!(f, "; {bytes} bytes of an unfinished write were removed from {segment} at byte {offset}")?;
+        }
+        if let Some(damage) = damage {
+            write!(f, "; the log is damaged and read only: {damage}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An event store on a segment log. Dropping it finishes what is queued and lets go of the folder.
+#[derive(Debug)]
+pub struct SegmentStore {
+    /// None once the store closes.
+    queue: Option<mpsc::Sender<Request>>,
+    log: Arc<Log>,
+    durable: watch::Receiver<Mark>,
+    failed: watch::Receiver<Option<String>>,
+    damage: Option<Damage>,
+    threads: Vec<JoinHandle<()>>,
+    /// The lock of the folder, given back last.
+    _held: Option<File>,
+}
+
+impl SegmentStore {
+    /// Opens the log on a disk of one's own, with its index in memory: for tests of the log itself.
+    ///
+    /// # Errors
+    ///
+    /// What the disk said.
+    pub fn on_disk(disk: Arc<dyn Disk>, log_id: Uuid, segment_bytes: u64) -> io::Result<(Self, OpenReport)> {
+        let index = IndexPlace { folder: None, cache_bytes: 0 };
+        let place = LogPlace { disk, log_id, segment_bytes, index, held: None };
+        Self::open(place).map_err(|error| error.source)
+    }
+
+    /// Opens a log, mends its end where a crash left it torn, and starts to serve.
+    pub(crate) fn open(place: LogPlace) -> Result<(Self, OpenReport), StoreError> {
+        let LogPlace { disk, log_id, segment_bytes, index: index_place, held } = place;
+        let segments = Segments::new(disk);
+        remove_unfinished(&segments).map_err(doing("removing what an earlier start left in the log"))?;
+        let found = find_end(&segments, log_id).map_err(doing("reading the log"))?;
+        let opened = match &found.damage {
+            Some(damage) => Err(IndexError::Damaged(damage.clone())),
+            None => Index::open(&segments, log_id, &index_place, found.mark),
+        };
+        let (index, index_report) = match opened {
+            Ok(opened) => opened,
+            Err(IndexError::Io(source)) => return Err(doing("reading the log")(source)),
+            Err(IndexError::Damaged(damage)) => {
+                return Self::open_damaged(&segments, log_id, &found, damage, held);
+            }
+        };
+        let tail = match found.tail {
+            Some(at) => Tail::resume(segments.clone(), log_id, segment_bytes, at, found.torn.is_some()),
+            None => {
+                let Mark { seq, hash, .. } = found.mark;
+                Tail::create(segments.clone(), log_id, segment_bytes, seq + 1, hash)
+            }
+        };
+        let tail = tail.map_err(doing("preparing the end of the log"))?;
+        let report = OpenReport {
+            events: found.mark.seq,
+            segments: found.segments.max(1),
+            recovered: found.torn,
+            damage: None,
+            index: index_report,
+        };
+        let log = Arc::new(Log { segments, log_id, index });
+        Ok((Self::serve(log, tail, found.mark, held).map_err(doing("starting threads"))?, report))
+    }
+
+    fn serve(log: Arc<Log>, tail: Tail, mark: Mark, held: Option<File>) -> io::Result<Self> {
+        let (durable_sender, durable) = watch::channel(mark);
+        let (failed_sender, failed) = watch::channel(None);
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let writer = Writer::new(Arc::clone(&log), tail, durable_sender, failed_sender);
+        let for_index = Arc::clone(&log);
+        let threads = vec![
+            thread("log-writer", move || writer.serve(requests))?,
+            thread("log-index", move || for_index.index.keep_saving())?,
+        ];
+        Ok(Self { queue: Some(queue), log, durable, failed, damage: None, threads, _held: held })
+    }
+
+    /// Opens a damaged log for reading what can be read.
+    fn open_damaged(
+        segments: &Segments,
+        log_id: Uuid,
+        found: &Found,
+        damage: Damage,
+        held: Option<File>,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        let (view, mark, damages) =
+            salvage(segments.clone(), log_id).map_err(doing("reading the damaged log"))?;
+        // The walk knows more about the place than whoever noticed first.
+        let damage = damages.into_iter().next().unwrap_or(damage);
+        tracing::error!(%damage, "the log is damaged and read only");
+        let report = OpenReport {
+            events: mark.seq,
+            segments: found.segments,
+            recovered: None,
+            damage: Some(damage.clone()),
+            index: IndexReport::InMemory { why: "the log is damaged".into() },
+        };
+        let index = Index::of_view(segments.clone(), log_id, view, mark);
+        let log = Arc::new(Log { segments: segments.clone(), log_id, index });
+        let (_, durable) = watch::channel(mark);
+        let (_, failed) = watch::channel(Some(format!("the log is damaged: {damage}")));
+        let threads = Vec::new();
+        let store = Self { queue: None, log, durable, failed, damage: Some(damage), threads, _held: held };
+        Ok((store, report))
+    }
+
+    /// Returns what is wrong with the log. It is read only then.
+    pub const fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// Audits the whole log as it is now, byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// When the disk can't be read. What is wrong with the log is in the answer.
+    pub async fn verify(&self) -> Result<Verification, ReadError> {
+        self.read("the log", |log| {
+            verify(log.segments.clone(), log.log_id)
+                .map_err(|source| ReadError::Backend { doing: "the log".into(), source: source.into() })
+        })
+        .await
+    }
+
+    /// Reads where reading may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: &str,
+        read: impl FnOnce(&Log) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let log = Arc::clone(&self.log);
+        match tokio::task::spawn_blocking(move || read(&log)).await {
+            Ok(answer) => answer,
+            Err(error) => Err(ReadError::Backend { doing: what.to_owned(), source: error.into() }),
+        }
+    }
+}
+
+#[async_trait]
+impl EventStore for SegmentStore {
+    async fn append(&self, append: Append) -> Result<Vec<Envelope>, AppendError> {
+        if let Some(damage) = &self.damage {
+            return Err(AppendError::Corrupt { reason: damage.to_string() });
+        }
+        let append = Prepared::new(append)?;
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(|| refused("the log is closed".into()))?;
+        if queue.send(Request { append, reply }).await.is_err() {
+            return Err(refused("the log is closed".into()));
+        }
+        answer.await.unwrap_or_else(|gone| Err(unknown(gone.into())))
+    }
+
+    async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ReadError> {
+        self.read("a run", move |log| log.history(run_id)).await
+    }
+
+    async fn runs(&self, query: RunQuery) -> Result<Vec<RunSummary>, ReadError> {
+        self.read("the list of runs", move |log| Ok(log.index.query(&query))).await
+    }
+
+    async fn run(&self, run_id: RunId) -> Result<Option<RunSummary>, ReadError> {
+        let entry = self.read("a run", move |log| Ok(log.index.entry(run_id))).await?;
+        entry.map_or(Ok(None), |entry| entry.line_of(run_id))
+    }
+
+    async fn open_runs(&self) -> Result<Vec<RunId>, ReadError> {
+        Ok(self.log.index.open_runs())
+    }
+
+    async fn lane(&self, lane: &LaneId) -> Result<Lane, ReadError> {
+        Ok(self.log.index.lane(lane))
+    }
+
+    async fn lanes(&self) -> Result<Vec<(LaneId, Lane)>, ReadError> {
+        Ok(self.log.index.lanes())
+    }
+
+    async fn claimed(&self, claim: &str) -> Result<Option<RunId>, ReadError> {
+        let claim = claim.to_owned();
+        self.read("a claim", move |log| Ok(log.index.claimed(&claim))).await
+    }
+
+    fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
+        follow(self.log.segments.clone(), self.log.log_id, self.durable.clone(), &from)
+    }
+
+    fn log_id(&self) -> Uuid {
+        self.log.log_id
+    }
+
+    async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(reason)) => reason,
+            // The store closes, and all is well.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for SegmentStore {
+    fn drop(&mut self) {
+        self.queue = None;
+        // The writer first: it still has something for the index.
+        for (i, thread) in self.threads.drain(..).enumerate() {
+            if i == 1 {
+                self.log.index.close();
+            }
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log panicked");
+            }
+        }
+        self.log.index.let_go();
+    }
+}
+
+/// Removes segments that were being made when an engine died.
+fn remove_unfinished(segments: &Segments) -> io::Result<()> {
+    let disk = segments.disk();
+    disk.list()?.iter().filter(|name| name.ends_with(".seg.new")).try_for_each(|name| disk.remove(name))
+}
+
+fn thread(name: &str, life: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(life)
+}
+
+fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError { doing, source }
+}

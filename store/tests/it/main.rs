@@ -1,0 +1,3 @@
+//! The store's own tests, in one binary.
+
+mod contract;
