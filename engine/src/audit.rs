@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::core::event::{Cause, Envelope, Event, Origin};
 use crate::core::evolve::evolve;
-use crate::core::facts::{Facts, TestReport};
+use crate::core::facts::{Facts, SmokeReport, TestReport};
 use crate::core::notice::Audience;
 use crate::core::run::{Run, RunState};
 use crate::core::stage::Stage;
@@ -498,9 +498,16 @@ pub fn finding(facts: &Facts) -> String {
             candidate.address,
             seconds(candidate.healthy_after_ms)
         ),
-        Facts::Smoke(report) => format!("Smoke tests pass: {} of {0} checks", report.checks.len()),
+        Facts::Smoke(report) => format!("Smoke tests pass: {}", checks(report)),
         Facts::GoLive(switched) => format!("traffic switched at {}", switched.address),
-        Facts::PublicSmoke(report) => format!("{} checks through {}", report.checks.len(), report.address),
+        Facts::PublicSmoke(report) => format!("{} through {}", checks(report), report.address),
+    }
+}
+
+fn checks(report: &SmokeReport) -> String {
+    match report.checks.len() {
+        1 => "1 check".into(),
+        n => format!("{n} checks"),
     }
 }
 

@@ -104,8 +104,21 @@ impl Driver {
     }
 
     /// Does what is owed until nothing is, or the engine stops.
+    ///
+    /// Stopping is crashing: whatever is going on is dropped where it stands, and the next start probes it.
+    /// So there is one way to come back, and it is walked every day.
     pub(crate) async fn drive(mut self) {
         let stop = self.shared.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.drive_to_the_end() => {}
+        }
+        self.shared.lanes.leave(&self.run.lane, self.run.id);
+        self.shared.forget(&self.run);
+    }
+
+    async fn drive_to_the_end(&mut self) {
         let mut doing: Option<Doing> = None;
         while let Some(owed) = next_effect(&self.run) {
             if doing.as_ref().is_none_or(|doing| doing.effect != owed) {
@@ -116,7 +129,6 @@ impl Driver {
             let Some(current) = &mut doing else { break };
             let step = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
                 Some(request) = self.mailbox.recv() => {
                     let answer = self.decide_and_record(request.command, &request.actor).await;
                     let _ = request.reply.send(answer);
@@ -130,8 +142,6 @@ impl Driver {
                 break;
             }
         }
-        self.shared.lanes.leave(&self.run.lane, self.run.id);
-        self.shared.forget(&self.run);
     }
 
     async fn conclude(&mut self, done: Done) -> Result<(), EngineError> {

@@ -1,1 +1,1 @@
-//! x
+//! Nothing: this package holds the tests that cross crates, in `it/`.

@@ -1,0 +1,9 @@
+//! Everything for real: the binary, git, Docker, a registry with a password, the proxy.
+//!
+//! Each test has its own data folder, ports and log id, and removes what it made when it ends, red or green.
+
+mod bad_input;
+mod killed;
+mod rows;
+mod run_command;
+mod yard;
