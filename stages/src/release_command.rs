@@ -1,0 +1,150 @@
+//! Runs the app's release command (migrations) once, in a container of the image that is going to be deployed.
+//!
+//! **Whether it ran must never be guessed.** Its container is kept until the run has moved on; a later attempt
+//! that finds the end of an earlier one takes that for its own, and a container that is gone is `Unknown`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landfall_engine::core::command::Outcome;
+use landfall_engine::core::effect::EffectKey;
+use landfall_engine::core::facts::{Facts, Failure};
+use landfall_engine::core::settings::{ReleaseSettings, Settings};
+use landfall_engine::ports::{Clock, Order, Output, Probe, SystemClock};
+
+use crate::container::{self, Ended, OneShot, Standing};
+use crate::context::Context;
+use crate::plan;
+use crate::stopped::Stopped;
+
+/// How long a command that is out of time may clear up behind itself before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Runs the command, or follows or reads what is there already.
+pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
+    match run_once(context, order, output).await {
+        Ok(outcome) => outcome,
+        Err(stopped) => stopped.into(),
+    }
+}
+
+/// Says what became of the command.
+pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, String> {
+    let (_, release) = settings(order)?;
+    let name = plan::one_shot_name("release", order)?;
+    match container::look(context, order, &name).await? {
+        Standing::Absent => Ok(Probe::Unknown(format!(
+            "the container {name} of the release command `{}` is gone: whether it ran can't be told; look at the \
+             database, then retry or skip",
+            release.command
+        ))),
+        // It is started after it is made, so the command has not run.
+        Standing::Created => {
+            container::remove(context, order, &name).await?;
+            Ok(Probe::NotStarted)
+        }
+        Standing::Running => Ok(Probe::Running),
+        Standing::Ended(ended) => {
+            let ended = Ended { tail: container::tail(context, &name).await?, ..ended };
+            Ok(Probe::Done(outcome(release, ended)))
+        }
+    }
+}
+
+/// Follows the command that another engine started.
+pub(crate) async fn attach(context: &Context, order: &Order, output: &Output) -> Outcome {
+    let (release, name) = match (settings(order), plan::one_shot_name("release", order)) {
+        (Ok((_, release)), Ok(name)) => (release, name),
+        (Err(reason), _) | (_, Err(reason)) => return Outcome::failed(reason),
+    };
+    match container::follow(context, &name, output).await {
+        Ok(ended) => outcome(release, ended),
+        Err(stopped) => stopped.into(),
+    }
+}
+
+/// Stops a command that is out of time, with a grace. What ended stays: a later attempt has to know of it. And
+/// what runs within its time goes on: the attempt after this one follows it.
+pub(crate) async fn undo(context: &Context, order: &Order) -> Result<(), String> {
+    let name = plan::one_shot_name("release", order)?;
+    match container::look(context, order, &name).await? {
+        Standing::Absent | Standing::Ended(_) => Ok(()),
+        Standing::Created => container::remove(context, order, &name).await,
+        Standing::Running if order.deadline_ms > SystemClock.now_ms() => Ok(()),
+        Standing::Running => container::stop(context, &name, STOP_GRACE).await,
+    }
+}
+
+async fn run_once(context: &Context, order: &Order, output: &Output) -> Result<Outcome, Stopped> {
+    let (settings, release) = settings(order).map_err(Stopped::failed)?;
+    if let Some(ended) = earlier_attempt(context, order, output).await? {
+        return Ok(outcome(release, ended));
+    }
+    let image = order.run.image.as_ref().ok_or_else(|| {
+        Stopped::failed(format!(
+            "run {} has no image: its push was not concluded; start a new run",
+            order.run.id
+        ))
+    })?;
+    let name = plan::one_shot_name("release", order).map_err(Stopped::failed)?;
+    let mut body = container::basis(order, &image.by_digest(), &release.command);
+    body.env = Some(plan::environment(&environment(context, order, settings)?));
+    let shot = OneShot { name, body, registry: &settings.registry, files: None, order };
+    Ok(outcome(release, container::run_to_end(context, shot, output).await?))
+}
+
+/// Returns how an earlier attempt ended, if one did run: the engine lost its word, not its deed.
+async fn earlier_attempt(
+    context: &Context,
+    order: &Order,
+    output: &Output,
+) -> Result<Option<Ended>, Stopped> {
+    for attempt in (1..order.attempt).rev() {
+        let key = EffectKey::stage(order.run.id, order.stage, attempt);
+        let former = Order { attempt, key, ..order.clone() };
+        let name = plan::one_shot_name("release", &former).map_err(Stopped::failed)?;
+        match container::look(context, &former, &name).await.map_err(Stopped::errored)? {
+            Standing::Ended(_) | Standing::Running => {
+                output.line(&format!("attempt {attempt} did run; its outcome counts"));
+                return container::follow(context, &name, output).await.map(Some);
+            }
+            Standing::Absent | Standing::Created => {}
+        }
+    }
+    Ok(None)
+}
+
+fn settings(order: &Order) -> Result<(&Settings, &ReleaseSettings), String> {
+    let settings = plan::settings(order)?;
+    let release = settings.release.as_ref();
+    Ok((settings, release.ok_or("the app has no `[release] command`, so there is nothing to run")?))
+}
+
+/// Returns what the app itself will find in its environment.
+fn environment(
+    context: &Context,
+    order: &Order,
+    settings: &Settings,
+) -> Result<BTreeMap<String, String>, Stopped> {
+    let mut env = settings.env.clear.clone();
+    for name in &settings.env.secret {
+        let value = context.secrets.get(name).map_err(|missing| Stopped::failed(missing.to_string()))?;
+        env.insert(name.clone(), value.to_owned());
+    }
+    env.insert("GIT_REV".into(), order.run.commit().sha.clone());
+    Ok(env)
+}
+
+fn outcome(release: &ReleaseSettings, ended: Ended) -> Outcome {
+    if ended.exit_code == 0 {
+        return Outcome::Succeeded(Facts::ReleaseCommand);
+    }
+    let command = crate::lines::clip(&release.command, 120);
+    let code = ended.exit_code;
+    let reason = match ended.tail.last() {
+        _ if ended.oom => format!("the release command `{command}` ran out of memory (exit code {code})"),
+        Some(last) => format!("the release command `{command}` ended with exit code {code}: {last}"),
+        None => format!("the release command `{command}` ended with exit code {code} and said nothing"),
+    };
+    Outcome::Failed(Failure::new(reason).with_tail(ended.tail))
+}

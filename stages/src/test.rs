@@ -1,0 +1,254 @@
+//! Runs the app's tests in a container of the configured image.
+//!
+//! The source is copied in and the dependencies come from a volume, so a test can neither touch what is built
+//! later nor wait for what was installed before. With `[test] host = true` this is [`host_test`]'s work.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use bollard::models::{ContainerCreateBody, Mount, MountType, MountVolumeOptions};
+use landfall_engine::core::command::Outcome;
+use landfall_engine::core::settings::{Settings, TestSettings};
+use landfall_engine::ports::{Order, Output, Probe};
+
+use crate::container::files::{self, Files};
+use crate::container::{self, Ended, OneShot, Standing};
+use crate::context::Context;
+use crate::deps::{self, Dependencies};
+use crate::stopped::Stopped;
+use crate::{host_test, junit, plan};
+
+mod script;
+pub(crate) mod verdict;
+
+use verdict::Finished;
+
+/// Where everything of ours is inside the container.
+const ROOT: &str = "/landfall";
+/// The working directory: the source. Its path is part of what is installed, since packages can be editable.
+const SOURCE: &str = "/landfall/source";
+/// Where the volume of the dependencies is.
+const DEPS: &str = "/landfall/deps";
+/// Where pip keeps what it downloaded, for all apps.
+const PIP_CACHE: &str = "/landfall/pip-cache";
+/// The volume of that.
+const PIP_CACHE_VOLUME: &str = "landfall-pip-cache";
+
+const MIB: u64 = 1024 * 1024;
+
+/// A report of ten thousand failing tests has a tenth of this.
+const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// CPU time is dealt out in slices of this length, in microseconds: Docker's own.
+const CPU_PERIOD_US: i64 = 100_000;
+
+/// Runs the tests, or follows or reads what is there already.
+pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
+    let settings = match plan::settings(order) {
+        Ok(settings) if settings.test.host => {
+            return host_test::run(context, order, &settings.test, output).await;
+        }
+        Ok(settings) => settings,
+        Err(reason) => return Outcome::failed(reason),
+    };
+    let shot = match prepared(context, order, settings, output).await {
+        Ok(shot) => shot,
+        Err(not_run) => return not_run.into(),
+    };
+    let name = shot.name.clone();
+    let ended = container::run_to_end(context, shot, output).await;
+    concluded(context, &settings.test, &name, ended).await
+}
+
+/// Says what became of the container of this attempt.
+pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, String> {
+    let settings = plan::settings(order)?;
+    if settings.test.host {
+        return host_test::probe(context, order, &settings.test).await;
+    }
+    let name = plan::one_shot_name("test", order)?;
+    match container::look(context, order, &name).await? {
+        Standing::Absent => Ok(Probe::NotStarted),
+        Standing::Created => {
+            container::remove(context, order, &name).await?;
+            Ok(Probe::NotStarted)
+        }
+        Standing::Running => Ok(Probe::Running),
+        Standing::Ended(ended) => {
+            let ended = Ended { tail: container::tail(context, &name).await?, ..ended };
+            Ok(Probe::Done(outcome(context, &settings.test, &name, ended).await?))
+        }
+    }
+}
+
+/// Follows the tests that another engine started.
+pub(crate) async fn attach(context: &Context, order: &Order, output: &Output) -> Outcome {
+    let (settings, name) = match (plan::settings(order), plan::one_shot_name("test", order)) {
+        (Ok(settings), Ok(name)) => (settings, name),
+        (Err(reason), _) | (_, Err(reason)) => return Outcome::failed(reason),
+    };
+    if settings.test.host {
+        return host_test::attach(context, order, &settings.test, output).await;
+    }
+    let ended = container::follow(context, &name, output).await;
+    concluded(context, &settings.test, &name, ended).await
+}
+
+/// Kills the tests and removes their container. The volume of the dependencies stays: it is whole or not marked.
+pub(crate) async fn undo(context: &Context, order: &Order) -> Result<(), String> {
+    if plan::settings(order)?.test.host {
+        return host_test::undo(context, order).await;
+    }
+    container::remove(context, order, &plan::one_shot_name("test", order)?).await
+}
+
+/// Returns what a test finds in its environment, on the host and in a container.
+pub(crate) fn environment(order: &Order, settings: &TestSettings) -> BTreeMap<String, String> {
+    let commit = order.run.commit();
+    let mut env = BTreeMap::from([
+        ("CI".to_owned(), "true".to_owned()),
+        ("CI_COMMIT_SHA".to_owned(), commit.sha.clone()),
+        ("GIT_REV".to_owned(), commit.sha.clone()),
+        ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
+    ]);
+    if let Some(branch) = &commit.branch {
+        env.insert("CI_COMMIT_BRANCH".into(), branch.clone());
+    }
+    env.extend(settings.env.clone());
+    env
+}
+
+async fn prepared<'a>(
+    context: &Context,
+    order: &'a Order,
+    settings: &'a Settings,
+    output: &Output,
+) -> Result<OneShot<'a>, Stopped> {
+    let source = context.source_dir(order.run.id);
+    if !source.is_dir() {
+        let gone = format!("the run's checkout at {} is gone: start a new run", source.display());
+        return Err(Stopped::errored(gone));
+    }
+    let name = plan::one_shot_name("test", order).map_err(Stopped::failed)?;
+    let image = &settings.test.image;
+    let image_id = container::ensure_image(context, image, &settings.registry, output).await?;
+    let reading = (source.clone(), settings.test.command.clone());
+    let found = tokio::task::spawn_blocking(move || deps::find(&reading.0, &reading.1, &image_id)).await;
+    let needed = found
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map_err(|error| Stopped::errored(format!("reading what the tests need: {error}")))?;
+    Ok(OneShot {
+        name,
+        body: body(order, &settings.test, needed.as_ref(), &source),
+        registry: &settings.registry,
+        files: Some((ROOT, laid_in(&settings.test, needed.as_ref(), &source))),
+        order,
+    })
+}
+
+fn laid_in(settings: &TestSettings, needed: Option<&Dependencies>, source: &Path) -> Files {
+    let mut texts = vec![
+        ("run.sh", script::run(needed, &settings.junit)),
+        ("command.sh", format!("{}\n", settings.command)),
+    ];
+    texts.extend(needed.map(|needed| ("install.sh", needed.install.clone())));
+    Files { texts, folder: Some((source.to_owned(), "source")) }
+}
+
+/// Returns the container of the tests.
+fn body(
+    order: &Order,
+    settings: &TestSettings,
+    needed: Option<&Dependencies>,
+    source: &Path,
+) -> ContainerCreateBody {
+    let mut body = container::basis(order, &settings.image, &format!("exec sh {ROOT}/run.sh"));
+    body.working_dir = Some(SOURCE.into());
+    // The source is laid in as root's, and an image of the app's own may run as somebody else.
+    body.user = Some("0:0".into());
+    body.env = Some(plan::environment(&in_container(order, settings, source)));
+    let memory = i64::try_from(settings.memory_mb.saturating_mul(MIB)).unwrap_or(i64::MAX);
+    let host = body.host_config.get_or_insert_default();
+    host.memory = Some(memory);
+    // Without it as much again could be swapped, and the limit would make tests slow instead of ending them.
+    host.memory_swap = Some(memory);
+    host.pids_limit = Some(i64::try_from(settings.pids).unwrap_or(i64::MAX));
+    // A quota, not `NanoCpus`: Docker refuses that one when it is more than the machine has.
+    host.cpu_period = Some(CPU_PERIOD_US);
+    host.cpu_quota =
+        Some(i64::try_from(settings.cpu_millis).unwrap_or(i64::MAX).saturating_mul(CPU_PERIOD_US / 1_000));
+    host.mounts = needed.map(|needed| {
+        let labels = plan::shared_labels(order.log_id);
+        vec![
+            volume(format!("landfall-deps-{}", needed.hash), DEPS, labels.clone()),
+            volume(PIP_CACHE_VOLUME.into(), PIP_CACHE, labels),
+        ]
+    });
+    body
+}
+
+fn in_container(order: &Order, settings: &TestSettings, source: &Path) -> BTreeMap<String, String> {
+    // As `python -m pytest` and gunicorn do it: the app is found from its root.
+    let python_path =
+        if source.join("src").is_dir() { format!("{SOURCE}:{SOURCE}/src") } else { SOURCE.to_owned() };
+    let mut env = BTreeMap::from(
+        [
+            ("PYTHONPATH", python_path.as_str()),
+            ("PIP_CACHE_DIR", PIP_CACHE),
+            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+            ("PIP_NO_INPUT", "1"),
+            ("PIP_PROGRESS_BAR", "off"),
+            ("PIP_ROOT_USER_ACTION", "ignore"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    env.extend(environment(order, settings));
+    env
+}
+
+fn volume(name: String, target: &str, labels: HashMap<String, String>) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(name),
+        target: Some(target.to_owned()),
+        volume_options: Some(MountVolumeOptions { labels: Some(labels), ..MountVolumeOptions::default() }),
+        ..Mount::default()
+    }
+}
+
+async fn concluded(
+    context: &Context,
+    settings: &TestSettings,
+    name: &str,
+    ended: Result<Ended, Stopped>,
+) -> Outcome {
+    match ended {
+        Ok(ended) => outcome(context, settings, name, ended).await.unwrap_or_else(Outcome::errored),
+        Err(not_run) => not_run.into(),
+    }
+}
+
+/// Reads from the ended container what its exit code does not say.
+async fn outcome(
+    context: &Context,
+    settings: &TestSettings,
+    name: &str,
+    ended: Ended,
+) -> Result<Outcome, String> {
+    let is_not_installed = ended.exit_code == script::NOT_INSTALLED
+        && files::download(context, name, script::NOT_INSTALLED_MARKER, usize::MAX).await?.is_some();
+    if is_not_installed {
+        return Ok(verdict::not_installed(ended.tail));
+    }
+    let report = match settings.junit.as_str() {
+        "" => None,
+        junit => files::download(context, name, &format!("{SOURCE}/{junit}"), REPORT_BYTES_MAX).await?,
+    };
+    let Ended { exit_code, oom, tail } = ended;
+    let report = report.as_deref().and_then(junit::read);
+    Ok(verdict::of(settings, Finished { exit_code, oom, tail, report }))
+}
+
+#[cfg(test)]
+#[path = "test_tests.rs"]
+mod tests;

@@ -1,0 +1,55 @@
+//! The script that runs inside the test container: dependencies, then the tests.
+//!
+//! Two runs with the same lock file share a volume. A lock in it lets one of them install and the other wait;
+//! `.complete` is written last, so that half an installation is made anew and never used.
+
+use crate::deps::{Dependencies, quoted};
+
+/// How the container ends when the dependencies could not be installed. A test may end like this by chance,
+/// so there is a marker too.
+pub(super) const NOT_INSTALLED: i64 = 213;
+
+/// Where that marker is.
+pub(super) const NOT_INSTALLED_MARKER: &str = "/landfall/not-installed";
+
+const INSTALL: &str = r#"exec 9>"$DEPS/lock"
+if ! flock -n 9; then
+  echo "another run installs the same dependencies: waiting for it"
+  flock 9
+fi
+if [ -e "$DEPS/.complete" ]; then
+  echo "dependencies from NAMED_BY are installed already"
+else
+  echo "installing dependencies from NAMED_BY"
+  rm -rf "$DEPS/venv" "$DEPS/tools"
+  if ! env -u PYTHONPATH VENV="$DEPS/venv" TOOLS="$DEPS/tools" sh -eu /landfall/install.sh 9>&-; then
+    : >/landfall/not-installed
+    exit 213
+  fi
+  sync -f "$DEPS" 2>/dev/null || sync
+  : >"$DEPS/.complete"
+fi
+exec 9>&-
+export VIRTUAL_ENV="$DEPS/venv" PATH="$DEPS/venv/bin:$PATH"
+"#;
+
+/// Returns the script.
+pub(super) fn run(needed: Option<&Dependencies>, junit: &str) -> String {
+    let mut script = "set -eu\nDEPS=/landfall/deps\n".to_owned();
+    if let Some(needed) = needed {
+        // It stands inside double quotes.
+        let is_plain = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ',' | ' ');
+        let named_by: String = needed.named_by.chars().filter(is_plain).collect();
+        let install = INSTALL.replace("NAMED_BY", &named_by);
+        match &needed.unless {
+            Some(unless) => script.push_str(&format!("if ! ( {unless} ); then\n{install}fi\n")),
+            None => script.push_str(&install),
+        }
+    }
+    if !junit.is_empty() {
+        // A report that was committed would be read as today's.
+        script.push_str(&format!("rm -f -- {}\n", quoted(junit)));
+    }
+    script.push_str("exec sh -e /landfall/command.sh\n");
+    script
+}
