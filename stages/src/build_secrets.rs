@@ -16,6 +16,8 @@ use bollard::grpc::error::GrpcError;
 use bytes::Bytes;
 use landfall_engine::ports::{Order, Output};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::build::{Request, judge};
 use crate::build_context::BuildContext;
@@ -47,18 +49,33 @@ pub(crate) async fn build(
     }
     let tar = collect(build_context).await?;
     output.line("building with secrets: Docker reports no progress in this mode");
-    let credentials = &request.credentials;
-    let credentials = credentials.iter().map(|(host, login)| (host.as_str(), login.clone())).collect();
-    let driver = Moby::new(context.docker.api());
-    let name = request.name.to_string();
-    let building = driver.docker_build(
-        &name,
-        options.build(),
-        ImageBuildLoadInput::Upload(tar),
-        Some(credentials),
-        None,
-    );
-    building.await.map_err(|error| refuse(error, output))
+    let (docker, options) = (context.docker.api().clone(), options.build());
+    let (name, credentials) = (request.name.to_string(), request.credentials.clone());
+    let building = on_a_thread_of_its_own(move || async move {
+        let credentials = credentials.iter().map(|(host, login)| (host.as_str(), login.clone())).collect();
+        let driver = Moby::new(&docker);
+        let input = ImageBuildLoadInput::Upload(tar);
+        driver.docker_build(&name, options, input, Some(credentials), None).await
+    });
+    match building.await {
+        Some(built) => built.map_err(|error| refuse(error, output)),
+        None => Err(Stopped::errored("building the image: the session with BuildKit broke off")),
+    }
+}
+
+/// Drives what can't move between threads, as bollard's session with BuildKit. Dropping the future ends it.
+async fn on_a_thread_of_its_own<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Option<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let dropped = CancellationToken::new();
+    let _tells = dropped.clone().drop_guard();
+    let runtime = Handle::current();
+    let driving = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async move { dropped.run_until_cancelled(work()).await })
+    });
+    driving.await.ok().flatten()
 }
 
 fn refuse(error: GrpcError, output: &Output) -> Stopped {

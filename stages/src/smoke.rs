@@ -1,0 +1,126 @@
+//! Checks the candidate, which no user sees yet: requests and commands, in the order of `[[smoke]]`.
+//!
+//! The first check that is not passed ends the stage. Nothing is tried again: the candidate is healthy
+//! already, and a check that passes at the second try would fail some user.
+
+mod command_check;
+mod http_check;
+mod json;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use landfall_engine::core::command::Outcome;
+use landfall_engine::core::facts::Facts;
+use landfall_engine::core::facts::SmokePassed;
+use landfall_engine::core::facts::SmokeReport;
+use landfall_engine::core::settings::HttpCheck;
+use landfall_engine::core::settings::Settings;
+use landfall_engine::core::settings::SmokeCheck;
+use landfall_engine::ports::Order;
+use landfall_engine::ports::Output;
+use landfall_engine::ports::Probe;
+
+use crate::container;
+use crate::context::Context;
+use crate::plan;
+use crate::stopped::Stopped;
+
+/// The last lines of a log are read from memory; the evidence is not worth a longer wait.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where checks are sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Target<'a> {
+    /// An address of this machine.
+    pub(crate) address: SocketAddr,
+    /// The app's own host name.
+    pub(crate) host: Option<&'a str>,
+    /// Whether a refused connection says something about the app: nobody else listens there.
+    pub(crate) is_app: bool,
+}
+
+/// Checks the candidate.
+pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
+    let settings = match plan::settings(order) {
+        Ok(settings) => settings,
+        Err(reason) => return Outcome::errored(reason),
+    };
+    let Some(candidate) = &order.run.candidate else {
+        return Outcome::errored(format!(
+            "run {} has no candidate: its deploy was not concluded",
+            order.run.id
+        ));
+    };
+    let host = settings.proxy.host.as_deref();
+    let target = Target { address: candidate.address, host, is_app: true };
+    match check_all(context, order, settings, &target, output).await {
+        Ok(checks) => {
+            let address = format!("http://{}", target.address);
+            Outcome::Succeeded(Facts::Smoke(SmokeReport { address, checks }))
+        }
+        Err(stopped) => with_app_log(context, order, stopped).await,
+    }
+}
+
+/// Returns the outcome of checks that were not passed, with what the app printed last as evidence.
+pub(crate) async fn with_app_log(context: &Context, order: &Order, stopped: Stopped) -> Outcome {
+    let Stopped::Failed(failure) = stopped else { return stopped.into() };
+    let candidate = order.run.candidate.as_ref().filter(|_| failure.tail.is_empty());
+    let Some(candidate) = candidate else { return Outcome::Failed(*failure) };
+    // Without it the answer still stands.
+    let tail = tokio::time::timeout(LOG_LIMIT, container::tail(context, &candidate.container)).await;
+    Outcome::Failed(failure.with_tail(tail.ok().and_then(Result::ok).unwrap_or_default()))
+}
+
+/// Says that checks are made again: they change nothing.
+pub(crate) async fn probe(_: &Context, _: &Order) -> Result<Probe, String> {
+    Ok(Probe::NotStarted)
+}
+
+/// Removes the containers of commands.
+pub(crate) async fn undo(context: &Context, order: &Order) -> Result<(), String> {
+    let Ok(settings) = plan::settings(order) else { return Ok(()) };
+    for nth in (1..).zip(&settings.smoke).filter(|(_, check)| matches!(check, SmokeCheck::Command(_))) {
+        container::remove(context, order, &command_check::name(order, nth.0)?).await?;
+    }
+    Ok(())
+}
+
+/// Makes every check, in order, and returns those that passed when all did.
+pub(crate) async fn check_all(
+    context: &Context,
+    order: &Order,
+    settings: &Settings,
+    target: &Target<'_>,
+    output: &Output,
+) -> Result<Vec<SmokePassed>, Stopped> {
+    let health = HttpCheck { path: settings.proxy.healthcheck.path.clone(), ..HttpCheck::default() };
+    let mut passed = Vec::new();
+    if settings.smoke.is_empty() {
+        // A plain app may answer its first page with a redirect to a login.
+        let found = http_check::check(context, settings, target, &health, true).await;
+        passed.push(said(found, output)?);
+    }
+    for (nth, check) in (1..).zip(&settings.smoke) {
+        let found = match check {
+            SmokeCheck::Http(check) => http_check::check(context, settings, target, check, false).await,
+            SmokeCheck::Command(check) => {
+                command_check::check(context, order, settings, target, nth, check, output).await
+            }
+        };
+        passed.push(said(found, output)?);
+    }
+    Ok(passed)
+}
+
+/// Prints how a check ended.
+pub(crate) fn said(found: Result<SmokePassed, Stopped>, output: &Output) -> Result<SmokePassed, Stopped> {
+    match &found {
+        Ok(passed) => output.line(&format!("passed  {} ({} ms)", passed.check, passed.took_ms)),
+        Err(Stopped::Failed(failure)) => output.line(&format!("failed  {}", failure.reason)),
+        Err(Stopped::Errored(reason)) => output.line(&format!("unknown {reason}")),
+    }
+    found
+}
+
