@@ -1,2 +1,21 @@
-//! x
+//! Landfall as a service: HTTP API, git remote, traffic proxy, and what composes the engine with them.
+//!
+//! - [`compose`]: a data folder opened, with its proxy, its stages and its engine.
+//! - [`server`]: the HTTP API. [`git_remote`]: `git push` over the same port.
+//! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
+//! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
+//! - [`proxy`]: the process that carries the apps' traffic.
+//! - [`cli`], [`commands`], [`fault`]: the command line, what each command does, and why one could not.
+
+pub mod cli;
+pub mod client;
+pub mod commands;
+pub mod compose;
+pub mod data_dir;
+pub mod error;
+pub mod fault;
+pub mod git_remote;
+pub mod lines;
+pub mod picture;
 pub mod proxy;
+pub mod server;

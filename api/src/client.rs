@@ -1,0 +1,397 @@
+//! A client of the HTTP API, for commands that speak with a running server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use landfall_engine::core::event::Envelope;
+use landfall_engine::core::run::{Run, RunId};
+use landfall_engine::core::summary::RunSummary;
+use landfall_engine::ports::RunQuery;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::data_dir::{ServerNote, Token};
+use crate::error::Problem;
+use crate::server::{
+    ACTOR_HEADER, AppLine, AppList, Because, OutputLine, OutputText, RollbackRequest, RunLink, RunPage,
+    ServerInfo, TriggerRequest,
+};
+
+mod sse;
+
+/// A server on this machine answers at once, one elsewhere in a second; more is no answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A change waits for git and a sync of the log; the server itself gives up after a minute.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+/// A stream has a comment every 15 s; four missing ones are a connection that is gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a server did not do what was asked. A variant per reaction.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("{url:?} is not the address of a server: expected http://HOST:PORT")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+    /// It does not answer. **Start it, or mend the address.**
+    #[error("the server {url} does not answer; is `landfall serve` running there?")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// What the network said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It answers, and says no. **Show it.**
+    #[error("{}", problem.detail)]
+    Problem {
+        /// What it says.
+        problem: Problem,
+    },
+    /// What answers is no landfall server, or one of another version.
+    #[error(
+        "{url} answered with something unexpected while {doing}; is it a landfall server of this version?"
+    )]
+    Unexpected {
+        /// Its address.
+        url: String,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The connection broke in the middle of a stream. **Take it up again.**
+    #[error("the connection to {url} broke")]
+    Broken {
+        /// Its address.
+        url: String,
+    },
+}
+
+impl ClientError {
+    /// Returns the HTTP status that the server answered with, if it did.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem { problem } => Some(problem.status),
+            _ => None,
+        }
+    }
+}
+
+/// A run as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RunAnswer {
+    /// In a line.
+    pub summary: Option<RunSummary>,
+    /// Folded; None when its history does not verify.
+    pub run: Option<Run>,
+    /// What does not verify.
+    pub problems: Vec<String>,
+}
+
+/// A connection to a server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Token,
+    actor: String,
+}
+
+impl Client {
+    /// Returns a client of the server at `url`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Address`].
+    pub fn new(url: &str, token: Token) -> Result<Self, ClientError> {
+        // Without a provider reqwest can't be built; a second install is refused and harmless.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = url.trim_end_matches('/').to_owned();
+        let is_http = reqwest::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        let builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        match builder.build() {
+            Ok(http) if is_http => {
+                let actor = std::env::var("USER").ok().filter(|user| user.is_ascii() && !user.is_empty());
+                Ok(Self { http, url, token, actor: actor.unwrap_or_else(|| "cli".into()) })
+            }
+            _ => Err(ClientError::Address { url }),
+        }
+    }
+
+    /// Returns a client of the server that has this data folder. None: there is none that answers.
+    pub async fn of_data_dir(data: &Path) -> Option<Self> {
+        let note = ServerNote::find(data)?;
+        let token = Token::parse(&note.token, "server.json").ok()?;
+        let client = Self::new(&note.url, token).ok()?;
+        // Its own token tells it from whatever has the port now.
+        client.server().await.ok().map(|_| client)
+    }
+
+    /// Returns where the server is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns who answers, and for which log.
+    ///
+    /// # Errors
+    ///
+    /// As for all methods: [`ClientError`].
+    pub async fn server(&self) -> Result<ServerInfo, ClientError> {
+        self.get("/v1/server", "asking who it is").await
+    }
+
+    /// Returns a page of runs, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn runs(&self, query: &RunQuery) -> Result<RunPage, ClientError> {
+        let RunQuery { app, state, open, before, limit } = query;
+        let state = state.map(|state| serde_json::to_value(state).unwrap_or_default());
+        let pairs = [
+            ("app", app.clone()),
+            ("state", state.and_then(|state| state.as_str().map(str::to_owned))),
+            ("open", open.then(|| "true".to_owned())),
+            ("before", before.map(|before| before.to_string())),
+            ("limit", (*limit > 0).then(|| limit.to_string())),
+        ];
+        let given: Vec<_> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let request = self.request(Method::GET, &with_query("/v1/runs", &given)).timeout(ANSWER_TIMEOUT);
+        self.json(request, "listing runs").await
+    }
+
+    /// Returns one run.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn run(&self, run_id: RunId) -> Result<RunAnswer, ClientError> {
+        self.get(&format!("/v1/runs/{run_id}"), "asking for a run").await
+    }
+
+    /// Returns the history of a run so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ClientError> {
+        #[derive(Deserialize)]
+        struct Events {
+            events: Vec<Envelope>,
+        }
+        let answer: Events = self.get(&format!("/v1/runs/{run_id}/events"), "reading a history").await?;
+        Ok(answer.events)
+    }
+
+    /// Follows a run from the event after `seen` on, to its end. Connections that break are taken up again by
+    /// whoever asked: what was seen last is known to them.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] when the stream does not begin; in it, when it breaks.
+    pub async fn watch(
+        &self,
+        run_id: RunId,
+        seen: u64,
+    ) -> Result<BoxStream<'static, Result<Envelope, ClientError>>, ClientError> {
+        let path = format!("/v1/runs/{run_id}/events");
+        self.stream(&path, &[], Some(seen.to_string()), "following a run").await
+    }
+
+    /// Returns what a run's stages have printed so far, without the text.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn outputs(&self, run_id: RunId) -> Result<Vec<OutputLine>, ClientError> {
+        #[derive(Deserialize)]
+        struct Outputs {
+            outputs: Vec<OutputLine>,
+        }
+        let answer: Outputs = self.get(&format!("/v1/runs/{run_id}/output"), "listing outputs").await?;
+        Ok(answer.outputs)
+    }
+
+    /// Follows what an attempt at a stage prints, from its beginning to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] when the stream does not begin; in it, when it breaks.
+    pub async fn output(
+        &self,
+        run_id: RunId,
+        stage: &str,
+        attempt: u32,
+    ) -> Result<BoxStream<'static, Result<String, ClientError>>, ClientError> {
+        let path = format!("/v1/runs/{run_id}/output");
+        let query = [("stage", stage.to_owned()), ("attempt", attempt.to_string())];
+        let pieces = self.stream::<OutputText>(&path, &query, None, "following an output").await?;
+        Ok(pieces.map(|piece| piece.map(|piece| piece.text)).boxed())
+    }
+
+    /// Returns what each app serves.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn apps(&self) -> Result<Vec<AppLine>, ClientError> {
+        let answer: AppList = self.get("/v1/apps", "listing apps").await?;
+        Ok(answer.apps)
+    }
+
+    /// Starts a run, once for each `key`. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn trigger(
+        &self,
+        app: &str,
+        request: &TriggerRequest,
+        key: Option<&str>,
+    ) -> Result<RunLink, ClientError> {
+        let mut post = self.request(Method::POST, &format!("/v1/apps/{app}/runs"));
+        if let Some(key) = key {
+            post = post.header("idempotency-key", key);
+        }
+        self.json(post.json(request).timeout(ANSWER_TIMEOUT), "starting a run").await
+    }
+
+    /// Starts a run that makes a former release live.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn rollback(&self, app: &str, request: &RollbackRequest) -> Result<RunLink, ClientError> {
+        let post = self.request(Method::POST, &format!("/v1/apps/{app}/rollback"));
+        self.json(post.json(request).timeout(ANSWER_TIMEOUT), "rolling back").await
+    }
+
+    /// Ends a run, or rolls back what it deployed.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn cancel(&self, run_id: RunId, reason: &str) -> Result<RunLink, ClientError> {
+        self.change(run_id, "cancel", Some(reason)).await
+    }
+
+    /// Decides about a parked run.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn resolve(
+        &self,
+        run_id: RunId,
+        decision: landfall_engine::core::event::Decision,
+    ) -> Result<RunLink, ClientError> {
+        use landfall_engine::core::event::Decision;
+        match decision {
+            Decision::Retry => self.change(run_id, "retry", None).await,
+            Decision::Skip { reason } => self.change(run_id, "skip", Some(&reason)).await,
+            Decision::Abort { reason } => self.change(run_id, "abort", Some(&reason)).await,
+        }
+    }
+
+    async fn change(
+        &self,
+        run_id: RunId,
+        what: &'static str,
+        reason: Option<&str>,
+    ) -> Result<RunLink, ClientError> {
+        let because = Because { reason: reason.map(str::to_owned) };
+        let post = self.request(Method::POST, &format!("/v1/runs/{run_id}/{what}"));
+        self.json(post.json(&because).timeout(ANSWER_TIMEOUT), what).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, doing: &'static str) -> Result<T, ClientError> {
+        self.json(self.request(Method::GET, path).timeout(ANSWER_TIMEOUT), doing).await
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        doing: &'static str,
+    ) -> Result<T, ClientError> {
+        let body = self.answer(request, doing).await?.bytes().await.map_err(|_| self.broken())?;
+        serde_json::from_slice(&body).map_err(|_| self.unexpected(doing))
+    }
+
+    async fn stream<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        seen: Option<String>,
+        doing: &'static str,
+    ) -> Result<BoxStream<'static, Result<T, ClientError>>, ClientError> {
+        let mut request = self.request(Method::GET, &with_query(path, query));
+        request = request.header(header::ACCEPT, "text/event-stream");
+        if let Some(seen) = seen.filter(|seen| seen != "0") {
+            request = request.header("last-event-id", seen);
+        }
+        let answer = self.answer(request, doing).await?;
+        if answer.status() == StatusCode::NO_CONTENT {
+            return Ok(stream::empty().boxed());
+        }
+        let (broken, unexpected) = (self.clone(), self.clone());
+        let frames = sse::frames(answer.bytes_stream().map(move |bytes| bytes.map_err(|_| broken.broken())));
+        let values = frames.map(move |frame| match frame {
+            Ok(frame) if frame.event == "error" => Err(unexpected.broken()),
+            Ok(frame) => serde_json::from_str(&frame.data).map_err(|_| unexpected.unexpected(doing)),
+            Err(error) => Err(error),
+        });
+        Ok(values.boxed())
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        request.bearer_auth(self.token.reveal()).header(ACTOR_HEADER, &self.actor)
+    }
+
+    async fn answer(&self, request: RequestBuilder, doing: &'static str) -> Result<Response, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: self.url.clone(), source };
+        let answer = request.send().await.map_err(unreachable)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let body = answer.bytes().await.map_err(|_| self.broken())?;
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(ClientError::Problem { problem }),
+            Err(_) => Err(self.unexpected(doing)),
+        }
+    }
+
+    fn unexpected(&self, doing: &'static str) -> ClientError {
+        ClientError::Unexpected { url: self.url.clone(), doing }
+    }
+
+    fn broken(&self) -> ClientError {
+        ClientError::Broken { url: self.url.clone() }
+    }
+}
+
+/// Returns a path with a query behind it. What is passed here is ids, names and numbers; the rest is escaped.
+fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query += name;
+        query.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => query.push(char::from(byte)),
+                _ => query += &format!("%{byte:02X}"),
+            }
+        }
+    }
+    format!("{path}{query}")
+}

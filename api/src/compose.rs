@@ -1,0 +1,140 @@
+//! A data folder made to work: its log, its outputs, its traffic proxy, its stages and its engine.
+//!
+//! ```text
+//! open: lock and log ▶ secrets ▶ proxy ▶ stages ▶ engine        shutdown: engine ▶ watch over the proxy ▶ log
+//! ```
+//!
+//! A missing Docker is no reason not to open: runs that need it wait, are tried again and park.
+//! The proxy outlives all this: closing never drops a request of an app's user.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use landfall_engine::engine::Parts;
+use landfall_engine::ports::SystemClock;
+use landfall_engine::{Engine, EngineError};
+use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
+use landfall_stages::proxy::{ADMIN_SOCKET, ProxyInfo};
+use landfall_stages::secrets::{Secrets, SecretsError};
+use landfall_store::{DataDir, OpenError, Opened, Options, OutputDir};
+
+use crate::proxy::spawn::{SpawnError, Supervisor, ensure_running, keep_running};
+
+/// What a composition is told.
+#[derive(Clone, Debug)]
+pub struct ComposeOptions {
+    /// The data folder; made when it is not there.
+    pub data: PathBuf,
+    /// A dotenv file with secrets, beside the environment.
+    pub secrets: Option<PathBuf>,
+    /// Where the apps' traffic comes in.
+    pub proxy_listen: SocketAddr,
+    /// The `landfall` binary, which is also the proxy.
+    pub exe: PathBuf,
+}
+
+/// Why a data folder could not be made to work. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// The folder is in use, read-only, or not ours.
+    #[error(transparent)]
+    Folder(#[from] OpenError),
+    /// The log is damaged. **Nothing is begun on a history that can't be trusted.**
+    #[error(
+        "the event log in {} is damaged ({damage}), so nothing is deployed from it; `landfall replay` still reads what \
+         is whole. Restore the folder from a copy, or use another one",
+        folder.display()
+    )]
+    Damaged {
+        /// The data folder.
+        folder: PathBuf,
+        /// Where and how.
+        damage: String,
+    },
+    /// The secrets can't be read.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// There is no traffic proxy.
+    #[error(transparent)]
+    Proxy(#[from] SpawnError),
+    /// The machine's own settings are wrong. A Docker that does not answer is none of this.
+    #[error(transparent)]
+    Stages(#[from] SetupError),
+    /// The engine could not read its log.
+    #[error("the engine did not start")]
+    Engine(#[from] EngineError),
+}
+
+/// A data folder that works.
+#[derive(Debug)]
+pub struct Landfall {
+    /// The engine.
+    pub engine: Engine,
+    /// What stages printed.
+    pub outputs: Arc<OutputDir>,
+    /// The traffic proxy.
+    pub proxy: ProxyInfo,
+    supervisor: Supervisor,
+}
+
+impl Landfall {
+    /// Opens a data folder and goes on with every run that its log shows open.
+    ///
+    /// # Errors
+    ///
+    /// [`ComposeError`], one message that says what to do.
+    pub async fn open(options: ComposeOptions) -> Result<Self, ComposeError> {
+        let ComposeOptions { data, secrets, proxy_listen, exe } = options;
+        let Opened { store, outputs, report } = open_folder(data.clone()).await?;
+        if let Some(damage) = &report.damage {
+            return Err(ComposeError::Damaged { folder: data, damage: damage.to_string() });
+        }
+        let secrets = Secrets::from_process(secrets.as_deref())?;
+        let data = absolute(&data);
+        let proxy_dir = data.join("proxy");
+        let executor = FlaskStages::new(FlaskStagesConfig {
+            data,
+            secrets,
+            proxy_socket: proxy_dir.join(ADMIN_SOCKET),
+            docker: None,
+        })?;
+        let proxy = ensure_running(&proxy_dir, proxy_listen, &exe).await?;
+        let supervisor = keep_running(&proxy_dir, proxy.clone(), &exe);
+        let parts = Parts {
+            store,
+            executor: Arc::new(executor),
+            outputs: Arc::clone(&outputs) as _,
+            clock: Arc::new(SystemClock),
+        };
+        match Engine::start(parts).await {
+            Ok(engine) => Ok(Self { engine, outputs, proxy, supervisor }),
+            Err(error) => {
+                supervisor.shutdown().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Stops the engine and the watch over the proxy. Open runs go on at the next start; the proxy serves on.
+    ///
+    /// The folder is free once every clone of the engine is dropped.
+    pub async fn shutdown(self) {
+        self.engine.shutdown().await;
+        self.supervisor.shutdown().await;
+    }
+}
+
+/// Reading a long log back is no work for a thread that others wait for.
+async fn open_folder(data: PathBuf) -> Result<Opened, ComposeError> {
+    let opening = tokio::task::spawn_blocking(move || DataDir::open(data, &Options::default()));
+    match opening.await {
+        Ok(opened) => Ok(opened?),
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+/// Containers and a proxy with another current folder must find what we mean.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
