@@ -1,1 +1,140 @@
-fn main(){}
+//! The engine inside a service of your own, with a stage of your own.
+//!
+//! A team wants no release that is slow under a little load. Its service deploys the app in the folder that it
+//! is given, with Landfall's stages, and one more thing in the smoke stage: fifty requests, of which the
+//! slowest must be answered in time. Too slow is red, and red is rolled back like any other smoke test.
+//!
+//! ```sh
+//! cargo build -p landfall && cargo run -p landfall-examples --bin embedded -- path/to/a/flask/app
+//! ```
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use landfall::compose::{ComposeOptions, Landfall};
+use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
+use landfall_engine::core::event::Commit;
+use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::stage::Stage;
+use landfall_engine::ports::{Keep, NoticeOrder, Order, Output, Probe, RollbackOrder, StageExecutor};
+use landfall_stages::executor::FlaskStages;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How many requests the candidate is asked.
+const REQUESTS: u32 = 50;
+
+/// How long the slowest answer may take.
+const SLOWEST: Duration = Duration::from_millis(500);
+
+/// Landfall's stages, with a smoke stage that is stricter.
+#[derive(Debug)]
+struct StricterStages {
+    flask: FlaskStages,
+}
+
+#[async_trait]
+impl StageExecutor for StricterStages {
+    async fn execute(&self, order: &Order, output: &Output) -> Outcome {
+        if order.stage == Stage::Smoke
+            && let Err(reason) = is_quick(order, output).await
+        {
+            return Outcome::failed(reason);
+        }
+        self.flask.execute(order, output).await
+    }
+
+    async fn probe(&self, order: &Order) -> Result<Probe, String> {
+        self.flask.probe(order).await
+    }
+
+    async fn attach(&self, order: &Order, output: &Output) -> Outcome {
+        self.flask.attach(order, output).await
+    }
+
+    async fn undo(&self, order: &Order) -> Result<(), String> {
+        self.flask.undo(order).await
+    }
+
+    async fn rollback(&self, order: &RollbackOrder, output: &Output) -> RollbackOutcome {
+        self.flask.rollback(order, output).await
+    }
+
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
+        self.flask.notify(order).await
+    }
+
+    async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String> {
+        self.flask.sweep(keep).await
+    }
+}
+
+/// Asks the candidate, which nobody else can reach yet.
+async fn is_quick(order: &Order, output: &Output) -> Result<(), String> {
+    let candidate = order.run.candidate.as_ref().ok_or("there is no candidate")?;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..REQUESTS {
+        let since = Instant::now();
+        get(candidate.address).await.map_err(|error| format!("the candidate did not answer: {error}"))?;
+        slowest = slowest.max(since.elapsed());
+    }
+    output.line(&format!("{REQUESTS} requests, the slowest in {slowest:?}"));
+    if slowest > SLOWEST {
+        return Err(format!(
+            "expected each of {REQUESTS} answers within {SLOWEST:?}, the slowest took {slowest:?}"
+        ));
+    }
+    Ok(())
+}
+
+async fn get(address: std::net::SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: candidate\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let path =
+        std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: embedded PATH-OF-A-GIT-REPOSITORY")?;
+    let head = landfall_stages::git::head(&path).await?;
+    let options = ComposeOptions {
+        data: std::env::var_os("LANDFALL_DATA").map_or_else(|| ".landfall".into(), PathBuf::from),
+        secrets: None,
+        proxy_listen: std::env::var("PROXY_LISTEN").as_deref().unwrap_or("127.0.0.1:8080").parse()?,
+        // The traffic proxy is a process of its own: the `landfall` binary beside this one.
+        exe: std::env::current_exe()?.with_file_name("landfall"),
+    };
+    // Opening goes on with every run that a crash of this service interrupted.
+    let landfall = Landfall::open_with(options, |flask| Arc::new(StricterStages { flask })).await?;
+
+    let push = Push {
+        lane: LaneId::production("embedded"),
+        commit: Commit {
+            sha: head.sha,
+            branch: head.branch,
+            subject: head.subject,
+            author: head.author,
+            email: head.email,
+        },
+        repository: path.display().to_string(),
+        trigger: "our own service".into(),
+        release_hold: false,
+    };
+    let run = landfall.engine.trigger(push, "our own service", None).await?.run_id;
+    let mut events = landfall.engine.watch(run);
+    while let Some(envelope) = events.next().await {
+        let envelope = envelope?;
+        println!("{:>3}  {}", envelope.seq, serde_json::to_string(&envelope.event)?);
+    }
+    let ended = landfall.engine.settled(run).await?;
+    println!("{}", ended.state);
+    landfall.shutdown().await;
+    Ok(())
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use landfall_engine::engine::Parts;
-use landfall_engine::ports::SystemClock;
+use landfall_engine::ports::{StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyInfo};
@@ -85,6 +85,18 @@ impl Landfall {
     ///
     /// [`ComposeError`], one message that says what to do.
     pub async fn open(options: ComposeOptions) -> Result<Self, ComposeError> {
+        Self::open_with(options, |stages| Arc::new(stages)).await
+    }
+
+    /// Opens a data folder with stages of your own around, or instead of, ours.
+    ///
+    /// # Errors
+    ///
+    /// [`ComposeError`], one message that says what to do.
+    pub async fn open_with(
+        options: ComposeOptions,
+        stages: impl FnOnce(FlaskStages) -> Arc<dyn StageExecutor>,
+    ) -> Result<Self, ComposeError> {
         let ComposeOptions { data, secrets, proxy_listen, exe } = options;
         let Opened { store, outputs, report } = open_folder(data.clone()).await?;
         if let Some(damage) = &report.damage {
@@ -103,7 +115,7 @@ impl Landfall {
         let supervisor = keep_running(&proxy_dir, proxy.clone(), &exe);
         let parts = Parts {
             store,
-            executor: Arc::new(executor),
+            executor: stages(executor),
             outputs: Arc::clone(&outputs) as _,
             clock: Arc::new(SystemClock),
         };
