@@ -17,7 +17,6 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use landfall::compose::{ComposeOptions, Landfall};
 use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
-use landfall_engine::core::event::Commit;
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{Keep, NoticeOrder, Order, Output, Probe, RollbackOrder, StageExecutor};
@@ -103,7 +102,6 @@ async fn get(address: std::net::SocketAddr) -> std::io::Result<()> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let path =
         std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: embedded PATH-OF-A-GIT-REPOSITORY")?;
-    let head = landfall_stages::git::head(&path).await?;
     let options = ComposeOptions {
         data: std::env::var_os("LANDFALL_DATA").map_or_else(|| ".landfall".into(), PathBuf::from),
         secrets: None,
@@ -116,13 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let push = Push {
         lane: LaneId::production("embedded"),
-        commit: Commit {
-            sha: head.sha,
-            branch: head.branch,
-            subject: head.subject,
-            author: head.author,
-            email: head.email,
-        },
+        commit: landfall_stages::git::head(&path).await?,
         repository: path.display().to_string(),
         trigger: "our own service".into(),
         release_hold: false,
