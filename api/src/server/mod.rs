@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
-use crate::git_remote::{self, GitRemote};
+use crate::git_remote::{self, GitRemote, HookError};
 
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
 pub(crate) use auth::{ACTOR_HEADER, basic_user};
@@ -44,6 +44,9 @@ pub use read::{AppLine, AppList, RunPage, ServerInfo};
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long an answer may take to begin. Git is asked once or twice and the log synced; a minute is a fault.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a push that is coming in may take to finish when the server stops.
+const PUSH_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What handlers work with.
 #[derive(Debug)]
@@ -97,6 +100,21 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(unknown)
         .with_state(app)
+}
+
+/// Serves a composed engine until its `stop`: first what was pushed and never heard of, then everything.
+///
+/// # Errors
+///
+/// [`HookError`] at once, when pushes could not be heard.
+pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
+    let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
+    git_remote::trigger_what_was_lost(&app).await;
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks);
+    if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
+        tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
+    }
+    Ok(())
 }
 
 async fn unknown(method: Method, request: Request) -> ApiError {
