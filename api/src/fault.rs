@@ -8,6 +8,8 @@ use std::io;
 use landfall_engine::EngineError;
 use landfall_engine::ports::{BoxError, ReadError};
 
+use crate::client::ClientError;
+
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
 
@@ -96,11 +98,25 @@ impl From<ReadError> for Fault {
     }
 }
 
+impl From<ClientError> for Fault {
+    fn from(error: ClientError) -> Self {
+        match (error.status(), &error) {
+            (Some(404), _) => Self::NotFound(error.to_string()),
+            (Some(409), _) => Self::Refused(error.to_string()),
+            (Some(400..=499), _) => Self::Usage(error.to_string()),
+            (_, ClientError::Address { .. }) => Self::Usage(error.to_string()),
+            _ => Self::unavailable("the server did not do it", error),
+        }
+    }
+}
+
 impl From<EngineError> for Fault {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Rejected(rejected) => Self::Refused(rejected.to_string()),
-            EngineError::NoSuchRun(_) | EngineError::NoSuchRelease { .. } => Self::NotFound(error.to_string()),
+            EngineError::NoSuchRun(_) | EngineError::NoSuchRelease { .. } => {
+                Self::NotFound(error.to_string())
+            }
             EngineError::Illegal(illegal) => Self::Unsound(illegal.to_string()),
             EngineError::Read(error) => error.into(),
             EngineError::Append(_) | EngineError::Stopping => {

@@ -251,10 +251,9 @@ impl Picture {
             Event::NoticeSent { notice, .. } => {
                 self.notices.push(format!("{} told by {}", notice.audience, notice.channel));
             }
-            Event::NoticeErrored { notice, reason, retry_due_ms: None, .. } => self.notices.push(format!(
-                "{} could not be told by {}: {reason}",
-                notice.audience, notice.channel
-            )),
+            Event::NoticeErrored { notice, reason, retry_due_ms: None, .. } => self
+                .notices
+                .push(format!("{} could not be told by {}: {reason}", notice.audience, notice.channel)),
             Event::NoticeErrored { .. }
             | Event::NoticeStarted { .. }
             | Event::CancelRequested { .. }
@@ -266,7 +265,11 @@ impl Picture {
         match origin {
             Origin::Push { commit, .. } => {
                 self.steps[0].begin(at_ms, "");
-                self.steps[0].end(Mark::Done, at_ms, origin_in_words(commit.branch.as_deref(), &commit.author));
+                self.steps[0].end(
+                    Mark::Done,
+                    at_ms,
+                    origin_in_words(commit.branch.as_deref(), &commit.author),
+                );
             }
             Origin::Release { release, .. } => {
                 self.steps[0].begin(at_ms, "");

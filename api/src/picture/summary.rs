@@ -35,8 +35,10 @@ fn live(picture: &Picture, run: &Run) -> Vec<Line> {
     let at = picture.address.as_deref().map(|address| format!(" at {address}")).unwrap_or_default();
     let took = seconds(picture.last_ms.saturating_sub(run.started_ms));
     let image = run.image.as_ref().map(|image| said(&format!("image {}", image.by_digest())));
-    let verdict = Line::new(Tone::Good, "Live")
-        .and(Tone::Plain, format!(": {} serves {} {:?}{at}, after {took}", run.lane, commit.short(), commit.subject));
+    let verdict = Line::new(Tone::Good, "Live").and(
+        Tone::Plain,
+        format!(": {} serves {} {:?}{at}, after {took}", run.lane, commit.short(), commit.subject),
+    );
     [verdict].into_iter().chain(image).collect()
 }
 

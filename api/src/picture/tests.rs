@@ -33,7 +33,10 @@ struct Story {
 impl Story {
     fn begin(origin: Origin) -> Self {
         let story = Self { picture: Picture::default(), seq: 0, now_ms: START_MS, drawn: String::new() };
-        story.then(0, Event::RunStarted { lane: LaneId::production("shop"), origin, trigger: "landfall run".into() })
+        story.then(
+            0,
+            Event::RunStarted { lane: LaneId::production("shop"), origin, trigger: "landfall run".into() },
+        )
     }
 
     /// One more event, so many milliseconds later.
@@ -63,17 +66,13 @@ impl Story {
 
     fn passes(self, took_ms: u64, facts: Facts) -> Self {
         let stage = facts.stage();
-        self.starts(stage).then(
-            took_ms,
-            Event::StageSucceeded { stage, attempt: 1, facts, took_ms, output: None },
-        )
+        self.starts(stage)
+            .then(took_ms, Event::StageSucceeded { stage, attempt: 1, facts, took_ms, output: None })
     }
 
     fn fails(self, took_ms: u64, stage: Stage, failure: Failure) -> Self {
-        self.starts(stage).then(
-            took_ms,
-            Event::StageFailed { stage, attempt: 1, failure, took_ms, output: None },
-        )
+        self.starts(stage)
+            .then(took_ms, Event::StageFailed { stage, attempt: 1, failure, took_ms, output: None })
     }
 
     fn prints(mut self, lines: &[&str]) -> Self {
@@ -171,13 +170,7 @@ fn checked(address: &str) -> SmokeReport {
 }
 
 fn release() -> Release {
-    Release {
-        run: run_id(),
-        commit: commit(),
-        image: image(),
-        candidate: candidate(),
-        live_at_ms: START_MS,
-    }
+    Release { run: run_id(), commit: commit(), image: image(), candidate: candidate(), live_at_ms: START_MS }
 }
 
 fn pushed_image() -> Story {
@@ -189,10 +182,7 @@ fn pushed_image() -> Story {
 }
 
 fn deployed() -> Story {
-    let former = Release {
-        commit: Commit { sha: "aaaabbbbccccdddd".into(), ..commit() },
-        ..release()
-    };
+    let former = Release { commit: Commit { sha: "aaaabbbbccccdddd".into(), ..commit() }, ..release() };
     pushed_image()
         .then(
             0,
@@ -227,10 +217,7 @@ fn a_run_that_goes_live() {
 #[test]
 fn a_run_whose_tests_are_red() {
     let first_failures = vec![
-        TestFailure {
-            name: "tests.test_app::test_cart".into(),
-            message: "assert 500 == 200".into(),
-        },
+        TestFailure { name: "tests.test_app::test_cart".into(), message: "assert 500 == 200".into() },
         TestFailure { name: "tests.test_app::test_total".into(), message: String::new() },
     ];
     let counts = Some(TestCounts { passed: 11, failed: 3, skipped: 0 });
@@ -315,10 +302,7 @@ fn a_run_that_waits_for_a_person() {
         .starts(Stage::Smoke)
         .then(10, errored(1, Some(START_MS + 9_000)))
         .look(1, "the smoke test waits to be tried again")
-        .then(
-            1_000,
-            Event::StageStarted { stage: Stage::Smoke, attempt: 2, deadline_ms: START_MS + 900_000 },
-        )
+        .then(1_000, Event::StageStarted { stage: Stage::Smoke, attempt: 2, deadline_ms: START_MS + 900_000 })
         .look(100, "the smoke test is tried again")
         .then(10, errored(2, None))
         .then(

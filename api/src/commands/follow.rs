@@ -1,0 +1,175 @@
+//! Shows a run while it goes on: a live picture, plain lines, or JSON. Ends when nothing more happens
+//! without a person.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::StreamExt;
+use landfall_engine::core::effect::{Effect, next_effect};
+use landfall_engine::core::run::{Run, RunState};
+use landfall_engine::ports::{Clock, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+
+use super::feed::{Feed, Happening};
+use super::stdout;
+use crate::fault::Fault;
+use crate::lines::EventLines;
+use crate::picture::frame::FRAME_MS;
+use crate::picture::model::Picture;
+use crate::picture::screen::{Screen, colour_on, text};
+use crate::picture::summary::summary;
+use crate::picture::text::harmless;
+
+/// What stands before a line that a stage printed, where nothing is drawn.
+const INDENT: &str = "      │ ";
+
+/// Asks for the end of the run that is followed.
+pub type Cancel<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<(), Fault>> + Send + Sync);
+
+/// How the following ended.
+#[derive(Debug)]
+pub enum Followed {
+    /// The run is over, or waits for a person.
+    Settled(Box<Picture>),
+    /// Whoever watched left; the run goes on, or will.
+    Left,
+}
+
+/// How the run is shown.
+enum Form {
+    Screen(Screen),
+    Lines(Box<EventLines>),
+    Json,
+}
+
+/// Follows a run to where nothing more happens without a person, then sums it up.
+///
+/// `flags` are added to the commands that are named, so that they find the same log.
+///
+/// # Errors
+///
+/// [`Fault`] when the feed breaks off.
+pub async fn follow(mut feed: Feed, json: bool, flags: &str, cancel: Cancel<'_>) -> Result<Followed, Fault> {
+    let mut shown = Shown::begin(json);
+    let mut frames = tokio::time::interval(Duration::from_millis(FRAME_MS));
+    frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut cancelling: Option<BoxFuture<'_, Result<(), Fault>>> = None;
+    let mut interrupts =
+        signal(SignalKind::interrupt()).map_err(|error| Fault::io("could not listen for Ctrl-C", error))?;
+    let mut is_cancelled = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            Some(()) = interrupts.recv() => {
+                if is_cancelled {
+                    break Ok(false);
+                }
+                is_cancelled = true;
+                shown.say("cancelling the run; Ctrl-C again leaves at once");
+                cancelling = Some(cancel());
+            }
+            answer = async { cancelling.as_mut().expect("the branch is guarded").await }, if cancelling.is_some() => {
+                cancelling = None;
+                if let Err(fault) = answer {
+                    shown.say(&format!("the run can't be cancelled: {fault}"));
+                }
+            }
+            happening = feed.next() => match happening {
+                Some(Ok(happening)) => {
+                    if let Err(fault) = shown.take(happening) {
+                        break Err(fault);
+                    }
+                    if shown.picture.run.as_ref().is_some_and(is_settled) {
+                        break Ok(true);
+                    }
+                }
+                Some(Err(fault)) => break Err(fault),
+                None => break Err(Fault::unavailable(
+                    "the run went out of sight before its end; `landfall show last` tells how it stands",
+                    "no more events came",
+                )),
+            },
+            _ = frames.tick(), if shown.is_drawn() => shown.draw(),
+        }
+    };
+    let picture = shown.end(flags, matches!(ended, Ok(true)))?;
+    ended.map(|settled| if settled { Followed::Settled(Box::new(picture)) } else { Followed::Left })
+}
+
+/// Returns the exit code that says how a run ended.
+pub fn exit_code(run: &Run) -> u8 {
+    match (run.parked(), run.state) {
+        (Some(_), _) => 3,
+        (None, RunState::Failed) => 1,
+        (None, RunState::RolledBack) => 2,
+        (None, _) => 0,
+    }
+}
+
+/// Tells whether nothing more happens to a run without a person.
+pub fn is_settled(run: &Run) -> bool {
+    matches!(next_effect(run), None | Some(Effect::AwaitPerson))
+}
+
+/// A run as it is shown.
+struct Shown {
+    picture: Picture,
+    form: Form,
+}
+
+impl Shown {
+    fn begin(json: bool) -> Self {
+        let form = match (json, Screen::open()) {
+            (true, _) => Form::Json,
+            (false, Some(screen)) => Form::Screen(screen),
+            (false, None) => Form::Lines(Box::default()),
+        };
+        Self { picture: Picture::default(), form }
+    }
+
+    fn take(&mut self, happening: Happening) -> Result<(), Fault> {
+        match &happening {
+            Happening::Event(envelope) => self.picture.take(envelope),
+            Happening::Line(line) => self.picture.print(line),
+        }
+        match (&mut self.form, happening) {
+            (Form::Screen(_), _) | (Form::Json, Happening::Line(_)) => Ok(()),
+            (Form::Json, Happening::Event(envelope)) => stdout::json(&envelope),
+            (Form::Lines(lines), Happening::Event(envelope)) => {
+                lines.tell(&envelope).iter().try_for_each(|line| stdout::line(line))
+            }
+            (Form::Lines(_), Happening::Line(line)) => stdout::line(&format!("{INDENT}{}", harmless(&line))),
+        }
+    }
+
+    fn is_drawn(&self) -> bool {
+        matches!(self.form, Form::Screen(_))
+    }
+
+    fn draw(&self) {
+        if let Form::Screen(screen) = &self.form {
+            screen.show(&self.picture, SystemClock.now_ms());
+        }
+    }
+
+    fn say(&self, message: &str) {
+        match &self.form {
+            Form::Screen(screen) => screen.say(message),
+            Form::Lines(_) | Form::Json => eprintln!("{message}"),
+        }
+    }
+
+    /// Leaves the last picture, and what there is to say about the end. Plain lines have said it already.
+    fn end(self, flags: &str, is_settled: bool) -> Result<Picture, Fault> {
+        let Self { picture, form } = self;
+        if let Form::Screen(screen) = form {
+            screen.close(&picture, SystemClock.now_ms());
+            if is_settled {
+                let lines = summary(&picture, flags);
+                stdout::line(&text(&lines, colour_on(&std::io::stdout())))?;
+            }
+        }
+        Ok(picture)
+    }
+}

@@ -1,0 +1,62 @@
+//! What each command does. Reading goes through [`source`], changing through [`world`].
+
+pub mod decide;
+pub mod feed;
+pub mod follow;
+pub mod hook;
+pub mod ids;
+pub mod logs;
+pub mod proxy;
+pub mod replay;
+pub mod rollback;
+pub mod run;
+pub mod runs;
+pub mod serve;
+pub mod show;
+pub mod source;
+pub mod stdout;
+pub mod target;
+pub mod through;
+pub mod version;
+pub mod world;
+
+use decide::Request;
+use landfall_engine::core::event::Decision;
+
+use crate::cli::{Cli, Command};
+use crate::fault::Fault;
+
+/// Does what was asked and returns the exit code.
+///
+/// # Errors
+///
+/// [`Fault`], when it could not be done.
+pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Serve(args) => serve::run(&global, args).await,
+        Command::Hook(args) => hook::run(args),
+        Command::Runs(args) => runs::run(&global, args).await,
+        Command::Show(args) => show::run(&global, args).await,
+        Command::Logs(args) => logs::run(&global, args).await,
+        Command::Replay(args) => replay::run(&global, args).await,
+        Command::Cancel(args) => {
+            decide::run(&global, &args.world, &args.run, Request::Cancel(args.reason)).await
+        }
+        Command::Retry(args) => {
+            decide::run(&global, &args.world, &args.run, Request::Resolve(Decision::Retry)).await
+        }
+        Command::Skip(args) => {
+            let decision = Decision::Skip { reason: args.reason };
+            decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await
+        }
+        Command::Abort(args) => {
+            let decision = Decision::Abort { reason: args.reason };
+            decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await
+        }
+        Command::Rollback(args) => rollback::run(&global, args).await,
+        Command::Proxy(args) => proxy::run(args).await,
+        Command::Version(args) => version::run(args).await,
+    }
+}

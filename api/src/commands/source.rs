@@ -1,0 +1,206 @@
+//! Where runs are read: straight from the data folder, or from a server that was named.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+use landfall_engine::core::event::Envelope;
+use landfall_engine::core::run::RunId;
+use landfall_engine::core::summary::RunSummary;
+use landfall_engine::ports::{EventStore, RunQuery};
+use landfall_store::{OutputDir, ReadOnlyLog, Verification, open_read_only};
+
+use super::feed::{Feed, feed};
+use super::ids::{RunName, pick};
+use super::through::{self, ServerOutputs};
+use crate::cli::Global;
+use crate::client::Client;
+use crate::data_dir::{TOKEN_VARIABLE, Token, default_path};
+use crate::fault::Fault;
+
+/// How many runs are looked through at a time when one is looked for by a part of its id.
+const PAGE: usize = 1_000;
+
+/// Where runs are read.
+#[derive(Debug)]
+pub enum Source {
+    /// From the data folder. Nothing is locked or changed.
+    Folder {
+        /// The log.
+        log: Box<ReadOnlyLog>,
+        /// What stages printed.
+        outputs: Arc<OutputDir>,
+    },
+    /// From a server.
+    Server(Client),
+}
+
+impl Source {
+    /// Opens what the command line names.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotFound`] when there is no data folder yet; [`Fault::Unavailable`] when it can't be read.
+    pub async fn open(global: &Global) -> Result<Self, Fault> {
+        if let Some(server) = named_server(global)? {
+            return Ok(Self::Server(server));
+        }
+        let folder = data_folder(global)?;
+        if !folder.exists() {
+            return Err(Fault::NotFound(format!(
+                "there is no data folder {} yet; `landfall run` makes it, --data DIR names another",
+                folder.display()
+            )));
+        }
+        let log = open_read_only(&folder)
+            .map_err(|error| Fault::unavailable("the data folder can't be read", error))?;
+        Ok(Self::Folder { log: Box::new(log), outputs: Arc::new(OutputDir::new(folder.join("output"))) })
+    }
+
+    /// Opens what the command line names; a data folder that a server has is seen through that server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::open`].
+    pub async fn open_live(global: &Global) -> Result<Self, Fault> {
+        if global.server.is_none()
+            && let Some(server) = Client::of_data_dir(&data_folder(global)?).await
+        {
+            return Ok(Self::Server(server));
+        }
+        Self::open(global).await
+    }
+
+    /// Returns runs in one line each, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when they can't be read.
+    pub async fn runs(&self, query: RunQuery) -> Result<Vec<RunSummary>, Fault> {
+        match self {
+            Self::Folder { log, .. } => Ok(log.runs(query).await?),
+            Self::Server(client) => Ok(client.runs(&query).await?.runs),
+        }
+    }
+
+    /// Returns the history of a run.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotFound`] when there is no such run; [`Fault::Unsound`] when a part of it can't be read.
+    pub async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, Fault> {
+        let events = match self {
+            Self::Folder { log, .. } => log.events(run_id).await?,
+            Self::Server(client) => client.events(run_id).await?,
+        };
+        match events.is_empty() {
+            true => {
+                Err(Fault::NotFound(format!("there is no run {run_id}; `landfall runs` lists what there is")))
+            }
+            false => Ok(events),
+        }
+    }
+
+    /// Returns the run that somebody named.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotFound`] when there is none; [`Fault::Usage`] when the name fits several.
+    pub async fn resolve(&self, name: &str) -> Result<RunId, Fault> {
+        resolve(name, async |query| self.runs(query).await).await
+    }
+
+    /// Audits the whole log that the runs are in. None: it is not in reach.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when the disk refuses.
+    pub async fn verify(&self) -> Result<Option<Verification>, Fault> {
+        match self {
+            Self::Folder { log, .. } => Ok(Some(log.verify().await?)),
+            Self::Server(_) => Ok(None),
+        }
+    }
+
+    /// Returns what has happened to a run, with what its stages printed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::events`].
+    pub async fn feed(&self, run_id: RunId) -> Result<Feed, Fault> {
+        let events = stream::iter(self.events(run_id).await?.into_iter().map(Ok)).boxed();
+        match self {
+            Self::Folder { outputs, .. } => Ok(feed(events, Arc::clone(outputs) as _)),
+            Self::Server(client) => Ok(feed(events, Arc::new(ServerOutputs::so_far(client.clone())))),
+        }
+    }
+
+    /// Returns what has happened to a run and, where a server drives it, what happens from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::events`].
+    pub async fn live_feed(&self, run_id: RunId) -> Result<Feed, Fault> {
+        match self {
+            Self::Folder { .. } => self.feed(run_id).await,
+            Self::Server(client) => {
+                let outputs = Arc::new(ServerOutputs::live(client.clone()));
+                Ok(feed(through::events(client.clone(), run_id), outputs))
+            }
+        }
+    }
+}
+
+/// Returns the run that somebody named, looked for page by page.
+///
+/// # Errors
+///
+/// [`Fault::NotFound`] when there is none; [`Fault::Usage`] when the name fits several.
+pub async fn resolve(
+    name: &str,
+    runs: impl AsyncFn(RunQuery) -> Result<Vec<RunSummary>, Fault>,
+) -> Result<RunId, Fault> {
+    let digits = match RunName::parse(name)? {
+        RunName::Whole(id) => return Ok(id),
+        RunName::Last => {
+            let newest = runs(RunQuery { limit: 1, ..RunQuery::default() }).await?;
+            let none = || Fault::NotFound("there are no runs yet; `landfall run` makes one".into());
+            return newest.first().map(|run| run.id).ok_or_else(none);
+        }
+        RunName::Part(digits) => digits,
+    };
+    let mut ids: Vec<RunId> = Vec::new();
+    loop {
+        let query = RunQuery { before: ids.last().copied(), limit: PAGE, ..RunQuery::default() };
+        let page = runs(query).await?;
+        if page.is_empty() {
+            return pick(&digits, ids);
+        }
+        ids.extend(page.iter().map(|run| run.id));
+    }
+}
+
+/// Returns the server that was named. None: none was.
+///
+/// # Errors
+///
+/// [`Fault::Usage`] when there is no token for it, or its address is none.
+pub fn named_server(global: &Global) -> Result<Option<Client>, Fault> {
+    let Some(url) = &global.server else { return Ok(None) };
+    let token = std::env::var(TOKEN_VARIABLE)
+        .map_err(|_| Fault::Usage(format!("{TOKEN_VARIABLE} is not set: it must hold the token of {url}")))?;
+    let usage = |error: &dyn std::error::Error| Fault::Usage(error.to_string());
+    let token = Token::parse(&token, &format!("${TOKEN_VARIABLE}")).map_err(|error| usage(&error))?;
+    Client::new(url, token).map(Some).map_err(|error| usage(&error))
+}
+
+/// Returns the data folder that is meant.
+///
+/// # Errors
+///
+/// [`Fault::Usage`] when none is named and there is no home to put it in.
+pub fn data_folder(global: &Global) -> Result<PathBuf, Fault> {
+    global.data.clone().or_else(default_path).ok_or_else(|| {
+        Fault::Usage("there is no home directory for the data folder: name one with --data DIR".into())
+    })
+}
