@@ -277,3 +277,6 @@ fn masked_failure(masker: &Masker, failure: Failure) -> Failure {
     Failure { reason: masker.mask(&reason), tail: masker.mask_lines(&tail), tests }
 }
 
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

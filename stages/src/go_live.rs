@@ -123,3 +123,6 @@ async fn refused(context: &Context, order: &Order, entry: &LaneEntry, error: Pro
     }
 }
 
+#[cfg(test)]
+#[path = "go_live_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ use landfall_engine::ports::NoticeOrder;
 
 use crate::context::Context;
 use crate::evidence;
+use crate::http::written;
 use message::Message;
 
 /// Receivers answer in tens of milliseconds; who waits longer is down, and is tried again later.
@@ -21,13 +22,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Sends a notice and returns what the receiver said.
 pub(crate) async fn run(context: &Context, order: &NoticeOrder) -> Result<String, String> {
+    run_within(context, order, LIMIT).await
+}
+
+async fn run_within(context: &Context, order: &NoticeOrder, limit: Duration) -> Result<String, String> {
     let masker = context.secrets.masker(order.run.settings.as_deref());
     let evidence = evidence::recall(context, &order.run).await;
     let message = Message::about(&order.run, &order.notice, evidence, &masker);
-    let channel = order.notice.channel.as_str();
-    let sent = match tokio::time::timeout(LIMIT, send(context, order, &message)).await {
+    let sent = match tokio::time::timeout(limit, send(context, order, &message)).await {
         Ok(sent) => sent,
-        Err(_) => Err(format!("{channel} gave no answer within {} seconds", LIMIT.as_secs())),
+        Err(_) => Err(format!("{} gave no answer within {}", order.notice.channel, written(limit))),
     };
     sent.map(|receipt| masker.mask(&receipt)).map_err(|reason| masker.mask(&reason))
 }
@@ -47,3 +51,6 @@ async fn send(context: &Context, order: &NoticeOrder, message: &Message) -> Resu
     }
 }
 
+#[cfg(test)]
+#[path = "notify/tests.rs"]
+mod tests;

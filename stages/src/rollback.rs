@@ -79,3 +79,6 @@ async fn remove_candidates(context: &Context, order: &RollbackOrder, output: &Ou
     Ok(())
 }
 
+#[cfg(test)]
+#[path = "rollback/tests.rs"]
+mod tests;

@@ -21,6 +21,8 @@ use landfall_engine::core::settings::Settings;
 
 pub use masker::MaskedWriter;
 pub use masker::Masker;
+#[cfg(test)]
+pub(crate) use masker::percent_decoded;
 
 /// The secret that holds the address of the mail server, with its user and password.
 pub const SMTP_URL: &str = "LANDFALL_SMTP_URL";

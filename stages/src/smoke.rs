@@ -124,3 +124,6 @@ pub(crate) fn said(found: Result<SmokePassed, Stopped>, output: &Output) -> Resu
     found
 }
 
+#[cfg(test)]
+#[path = "smoke/tests.rs"]
+mod tests;

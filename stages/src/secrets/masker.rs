@@ -241,6 +241,12 @@ impl MaskedWriter {
         Ok(())
     }
 
+    /// Passes on everything: nothing more comes.
+    fn release(&mut self) -> Result<(), BoxError> {
+        self.settle(self.held.len())?;
+        if self.line.is_empty() { Ok(()) } else { self.end_line() }
+    }
+
     fn text(&mut self, text: &str) -> Result<(), BoxError> {
         let mut rest = text;
         while let Some((line, below)) = rest.split_once('\n') {
@@ -255,6 +261,14 @@ impl MaskedWriter {
     fn end_line(&mut self) -> Result<(), BoxError> {
         let line = std::mem::take(&mut self.line);
         self.inner.line(&line)
+    }
+}
+
+/// What is held back when a stage is cut short can't go on any more.
+impl Drop for MaskedWriter {
+    fn drop(&mut self) {
+        // The disk that refuses here has refused before, and that was said.
+        let _ = self.release();
     }
 }
 
@@ -273,10 +287,7 @@ impl OutputWriter for MaskedWriter {
     }
 
     fn finish(&mut self) -> Result<OutputRef, BoxError> {
-        self.settle(self.held.len())?;
-        if !self.line.is_empty() {
-            self.end_line()?;
-        }
+        self.release()?;
         self.inner.finish()
     }
 }
