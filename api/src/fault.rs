@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io;
 
 use landfall_engine::EngineError;
+use landfall_engine::core::command::Rejected;
 use landfall_engine::ports::{BoxError, ReadError};
 
 use crate::client::ClientError;
@@ -113,6 +114,9 @@ impl From<ClientError> for Fault {
 impl From<EngineError> for Fault {
     fn from(error: EngineError) -> Self {
         match error {
+            EngineError::Rejected(held @ Rejected::Held { .. }) => {
+                Self::Refused(format!("{held}: `landfall run --release-hold`"))
+            }
             EngineError::Rejected(rejected) => Self::Refused(rejected.to_string()),
             EngineError::NoSuchRun(_) | EngineError::NoSuchRelease { .. } => {
                 Self::NotFound(error.to_string())

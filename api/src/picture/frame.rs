@@ -93,7 +93,11 @@ fn mark(step: &Step, now_ms: u64) -> (&'static str, Tone) {
 fn took(step: &Step, now_ms: u64) -> String {
     match (step.mark, step.began_ms) {
         (Mark::Running, Some(began_ms)) => seconds(now_ms.saturating_sub(began_ms)),
-        (_, Some(began_ms)) => seconds(step.ended_ms.unwrap_or(began_ms).saturating_sub(began_ms)),
+        (_, Some(began_ms)) => match step.ended_ms.unwrap_or(began_ms).saturating_sub(began_ms) {
+            // What was one event took no time to speak of.
+            0 => String::new(),
+            took_ms => seconds(took_ms),
+        },
         (_, None) => String::new(),
     }
 }

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 
 use super::frame::{Size, draw};
 use super::model::Picture;
@@ -23,19 +25,23 @@ static ON_SCREEN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 pub struct Screen {
     bar: ProgressBar,
     colour: bool,
+    /// Put back when the picture is gone.
+    _quiet: Option<Quiet>,
 }
 
 impl Screen {
-    /// Returns the screen, or None where a picture can't be drawn: stderr is no terminal, or a dumb one.
+    /// Returns the screen, or None where a picture can't be drawn: stderr is no terminal, or a dumb one, or
+    /// somebody else's while we are in the background.
     pub fn open() -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if is_dumb || !io::stderr().is_terminal() {
+        let in_background = tcgetpgrp(io::stderr()).is_ok_and(|group| group != getpgrp());
+        if is_dumb || in_background || !io::stderr().is_terminal() {
             return None;
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(FRAMES_HZ));
         bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is a constant"));
         *on_screen() = Some(bar.clone());
-        Some(Self { bar, colour: colour_on(&io::stderr()) })
+        Some(Self { bar, colour: colour_on(&io::stderr()), _quiet: Quiet::begin() })
     }
 
     /// Draws the picture over the one before.
@@ -56,6 +62,27 @@ impl Screen {
         self.bar.finish_and_clear();
         let lines = draw(picture, now_ms, Size { height: USUAL.height, ..size_of_stderr() });
         eprintln!("{}\n", text(&lines, self.colour));
+    }
+}
+
+/// Keeps the terminal from echoing keys into the picture, which would then be cleared one line short.
+#[derive(Debug)]
+struct Quiet(Termios);
+
+impl Quiet {
+    fn begin() -> Option<Self> {
+        let before = tcgetattr(io::stderr()).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stderr(), OptionalActions::Now, &quiet).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing put back.
+        let _ = tcsetattr(io::stderr(), OptionalActions::Now, &self.0);
     }
 }
 
@@ -81,7 +108,7 @@ fn size_of_stderr() -> Size {
 }
 
 fn size_of(stream: impl std::os::fd::AsFd) -> Option<Size> {
-    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    let size = tcgetwinsize(stream).ok()?;
     (size.ws_col > 0 && size.ws_row > 0)
         .then(|| Size { width: usize::from(size.ws_col), height: usize::from(size.ws_row) })
 }

@@ -32,14 +32,13 @@ pub fn summary(picture: &Picture, flags: &str) -> Vec<Line> {
 
 fn live(picture: &Picture, run: &Run) -> Vec<Line> {
     let commit = run.commit();
-    let at = picture.address.as_deref().map(|address| format!(" at {address}")).unwrap_or_default();
     let took = seconds(picture.last_ms.saturating_sub(run.started_ms));
+    let what = format!(": {} serves {} {:?}, after {took}", run.lane, commit.short(), commit.subject);
+    let verdict = Line::new(Tone::Good, "Live").and(Tone::Plain, what);
+    let address = picture.address.as_ref();
+    let address = address.map(|address| Line::new(Tone::Plain, "  ").and(Tone::Strong, address));
     let image = run.image.as_ref().map(|image| said(&format!("image {}", image.by_digest())));
-    let verdict = Line::new(Tone::Good, "Live").and(
-        Tone::Plain,
-        format!(": {} serves {} {:?}{at}, after {took}", run.lane, commit.short(), commit.subject),
-    );
-    [verdict].into_iter().chain(image).collect()
+    [verdict].into_iter().chain(address).chain(image).collect()
 }
 
 fn failed(picture: &Picture, run: &Run, flags: &str) -> Vec<Line> {
