@@ -102,7 +102,13 @@ impl ApiError {
     /// Returns the answer as plain text, which git shows to whoever pushes.
     pub fn into_text_response(self) -> Response {
         self.log();
-        let text = format!("landfall: {}\n", self.problem().detail);
+        let detail = match &self {
+            Self::Unauthorized => "the password must be the server's token, with any user name; `landfall serve` says \
+                                   where the token is"
+                .into(),
+            _ => self.problem().detail,
+        };
+        let text = format!("landfall: {detail}\n");
         let mut response = (self.status(), text).into_response();
         if matches!(self, Self::Unauthorized) {
             let realm = "Basic realm=\"Landfall (any user name, the token as password)\", charset=\"UTF-8\"";

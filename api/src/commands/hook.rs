@@ -30,7 +30,8 @@ pub enum Hook {
 /// [`Fault::Usage`] when it was not run by a server's git.
 pub fn run(args: HookArgs) -> Result<u8, Fault> {
     let HookArgs { hook: Hook::PostReceive } = args;
-    let by_hand = || Fault::Usage("`landfall hook` is run by the git of `landfall serve`, not by hand".into());
+    let by_hand =
+        || Fault::Usage("`landfall hook` is run by the git of `landfall serve`, not by hand".into());
     let socket = std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from).ok_or_else(by_hand)?;
     let push = std::env::var(PUSH_VARIABLE).ok().and_then(|id| Uuid::parse_str(&id).ok());
     let push = push.ok_or_else(by_hand)?;
@@ -49,7 +50,9 @@ pub fn run(args: HookArgs) -> Result<u8, Fault> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(error) => {
             // Git hands this to the pusher, whose push has arrived all the same.
-            println!("landfall: the server went away ({error}); what was pushed is looked at when it is back");
+            println!(
+                "landfall: the server went away ({error}); what was pushed is looked at when it is back"
+            );
             Ok(1)
         }
     }

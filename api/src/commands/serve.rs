@@ -60,8 +60,8 @@ Examples:
 pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
     let signals = Signals::listen()?;
     let data = data_folder(global)?;
-    let exe = std::env::current_exe()
-        .map_err(|error| Fault::io("could not tell which program this is", error))?;
+    let exe =
+        std::env::current_exe().map_err(|error| Fault::io("could not tell which program this is", error))?;
     // Before anything else: a port that is taken must not have started a proxy.
     let server = Server::bind(args.listen).await.map_err(not_started)?;
     let options = ComposeOptions {

@@ -72,21 +72,20 @@ async fn answer(engine: &Engine, push: &Push, repository: &Path, update: &Update
             "landfall: branch {branch} deleted; nothing is deployed by that, and what is live stays live"
         ));
     }
-    let config = read_config(repository, &update.new, &push.app).await;
     let mut answer = Answer::default();
-    let branches = match config {
-        Ok(on_push) => on_push.branches,
-        Err(message) => {
-            answer.lines.push("landfall: this configuration can't be used:".into());
-            answer.lines.extend(message.lines().map(|line| format!("  {line}")));
+    let (branches, problem) = match read_config(repository, &update.new, &push.app).await {
+        Ok(on_push) => (on_push.branches, None),
+        Err(problem) => {
             // The commit does not say which branches are deployed; the one before it may.
-            match read_config(repository, &update.old, &push.app).await {
-                Ok(on_push) => on_push.branches,
-                Err(_) => OnPush::default().branches,
-            }
+            let before = read_config(repository, &update.old, &push.app).await.unwrap_or_default();
+            (before.branches, Some(problem))
         }
     };
     if !branches.iter().any(|deployed| deployed == branch) {
+        if let Some(problem) = problem {
+            answer.lines.push("landfall: this configuration can't be used:".into());
+            answer.lines.extend(problem.lines().map(|line| format!("  {line}")));
+        }
         answer.lines.push(format!(
             "landfall: branch {branch} is not deployed; `branches` of [on.push] names {}. \
              Push to one of them, or add {branch} to it",
@@ -94,6 +93,7 @@ async fn answer(engine: &Engine, push: &Push, repository: &Path, update: &Update
         ));
         return answer;
     }
+    // A configuration that can't be used is told by the run, whose checkout fails with it: so there is a record.
     match trigger(engine, push, repository, branch, update).await {
         Ok(run) => answer.run = Some(run),
         Err(TriggerError::Engine(EngineError::Rejected(Rejected::Held { sha, since, reason }))) => {

@@ -1,0 +1,285 @@
+//! Questions and changes over HTTP.
+
+use landfall::server::{RollbackRequest, TriggerRequest};
+use landfall_engine::core::command::Outcome;
+use landfall_engine::core::event::Decision;
+use landfall_engine::core::run::{RunId, RunState};
+use landfall_engine::core::stage::Stage;
+use landfall_engine::ports::RunQuery;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::fixture::{TestServer, WorkingCopy, answered};
+
+fn of(copy: &WorkingCopy) -> TriggerRequest {
+    TriggerRequest { repository: Some(copy.path().display().to_string()), ..TriggerRequest::default() }
+}
+
+/// Returns the detail of a problem document after checking its form.
+#[track_caller]
+fn problem((status, body): (u16, Value), expected: u16) -> String {
+    assert_eq!(status, expected, "{body}");
+    assert_eq!(body["status"], status, "{body}");
+    assert!(body["type"].as_str().unwrap().starts_with("urn:landfall:"), "{body}");
+    assert!(body["title"].is_string(), "{body}");
+    body["detail"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn everything_below_v1_asks_for_the_token_and_health_does_not() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let run = Uuid::now_v7();
+    let paths = [
+        ("GET", "/v1/server".to_owned()),
+        ("GET", "/v1/apps".into()),
+        ("POST", "/v1/apps/shop/runs".into()),
+        ("POST", "/v1/apps/shop/rollback".into()),
+        ("GET", "/v1/runs".into()),
+        ("GET", format!("/v1/runs/{run}")),
+        ("GET", format!("/v1/runs/{run}/events")),
+        ("GET", format!("/v1/runs/{run}/output")),
+        ("POST", format!("/v1/runs/{run}/cancel")),
+        ("POST", format!("/v1/runs/{run}/retry")),
+        ("POST", format!("/v1/runs/{run}/skip")),
+        ("POST", format!("/v1/runs/{run}/abort")),
+        ("GET", "/v1/events".into()),
+        ("GET", "/v1/nothing".into()),
+    ];
+    for (method, path) in &paths {
+        let (url, http) = (format!("{}{path}", server.url), reqwest::Client::new());
+        let request = || http.request(method.parse().unwrap(), &url);
+        for request in [
+            request(),
+            request().bearer_auth("wrong"),
+            request().basic_auth("ada", Some(crate::fixture::TOKEN)),
+        ] {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer realm=\"Landfall\"");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            let detail = problem(answered(answer).await, 401);
+            assert!(detail.contains("Authorization: Bearer"), "{path}: {detail}");
+        }
+    }
+    let answer = reqwest::get(format!("{}/healthz", server.url)).await.unwrap();
+    assert_eq!(answered(answer).await, (200, json!({ "status": "ok" })));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_trigger_is_answered_once_durable_and_one_key_starts_one_run() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let body = serde_json::to_value(of(&copy)).unwrap();
+    let post =
+        || server.request("POST", "/v1/apps/shop/runs").header("idempotency-key", "delivery-1").json(&body);
+
+    let answer = post().send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let (status, first) = answered(answer).await;
+    assert_eq!(status, 202);
+    assert_eq!(first["url"], location);
+    copy.commit("app.py", "app = 2\n").await;
+    assert_eq!(answered(post().send().await.unwrap()).await, (200, first.clone()));
+    assert_eq!(server.runs().await.len(), 1);
+
+    let run: RunId = first["run_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(server.settled(run).await.state, RunState::Live);
+    let (status, view) = server.ask("GET", &location, json!({})).await;
+    assert_eq!((status, view["summary"]["state"].as_str()), (200, Some("live")));
+    assert_eq!(view["run"]["lane"], json!({ "app": "shop", "env": "production" }));
+    assert_eq!(view["rows"].as_array().unwrap().len(), 10);
+    assert_eq!(view["rows"][7]["mark"], "passed");
+    assert_eq!(view["problems"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_is_named_by_hash_by_ref_or_by_what_was_pushed() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let first = copy.git(&["rev-parse", "HEAD"]).await.trim().to_owned();
+    copy.git(&["tag", "v1"]).await;
+    let second = copy.commit("app.py", "app = 2\n").await;
+    let client = server.client();
+    let triggered = async |request: TriggerRequest| {
+        let run = client.trigger("shop", &request, None).await.unwrap().run_id;
+        let run = server.settled(run).await;
+        (run.commit().sha.clone(), run.commit().branch.clone(), run.lane.env.clone())
+    };
+    let main = Some("main".to_owned());
+
+    assert_eq!(triggered(of(&copy)).await, (second.clone(), main.clone(), "production".into()));
+    let request = TriggerRequest { commit: Some(first.clone()), env: Some("staging".into()), ..of(&copy) };
+    assert_eq!(triggered(request).await, (first.clone(), None, "staging".into()));
+    let request = TriggerRequest { reference: Some("v1".into()), branch: main.clone(), ..of(&copy) };
+    assert_eq!(triggered(request).await, (first, main.clone(), "production".into()));
+
+    let none_yet = client.trigger("shop", &TriggerRequest::default(), None).await.unwrap_err();
+    assert_eq!(
+        (none_yet.status(), none_yet.to_string().contains("nothing was pushed to shop yet")),
+        (Some(404), true)
+    );
+    copy.push(&server.remote("shop"), &["main"]).await;
+    let request = TriggerRequest { reference: Some("main".into()), ..TriggerRequest::default() };
+    assert_eq!(triggered(request).await, (second, main, "production".into()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_meant_is_answered_with_what_was_expected() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let repository = copy.path().display().to_string();
+    let runs = "/v1/apps/shop/runs";
+    let cases = [
+        (runs, json!({ "comit": "x" }), "unknown field `comit`"),
+        (runs, json!("shop"), "not the JSON expected here"),
+        (runs, json!({ "repository": "shop" }), "expected an absolute path or a URL"),
+        (runs, json!({ "repository": "https://user:secret@example.com/x" }), "leave user and password out"),
+        (runs, json!({ "repository": "https://example.com/x" }), "name the full hash as `commit`"),
+        (runs, json!({ "repository": "https://example.com/x", "commit": "main" }), "not a full commit hash"),
+        (runs, json!({ "repository": repository, "commit": "c0ffee" }), "not a full commit hash"),
+        (runs, json!({ "repository": repository, "commit": "0".repeat(40) }), "reading the commit"),
+        (runs, json!({ "repository": repository, "ref": "nowhere" }), "has no commit at \"nowhere\""),
+        (runs, json!({ "repository": repository, "ref": "main", "commit": "x" }), "not both"),
+        (
+            runs,
+            json!({ "repository": repository, "env": "Pro duction" }),
+            "can't be the name of an environment",
+        ),
+        (runs, json!({ "repository": "/nowhere" }), "reading the commit"),
+        ("/v1/apps/Shop/runs", json!({}), "can't be the name of an app"),
+        ("/v1/runs/7/cancel", json!({}), "\"7\" is not the id of a run"),
+        ("/v1/apps/shop/rollback", json!({ "reason": "x".repeat(3_000) }), "longer than 2000 bytes"),
+    ];
+    for (path, body, expected) in cases {
+        let detail = problem(server.ask("POST", path, body.clone()).await, 400);
+        assert!(detail.contains(expected), "{path} {body}: {detail}");
+        assert!(!detail.contains("secret"), "{detail}");
+    }
+    let large = json!({ "subject": "x".repeat(70_000) });
+    problem(server.ask("POST", runs, large).await, 413);
+    problem(server.ask("GET", "/v1/nothing", json!({})).await, 404);
+    problem(server.ask("DELETE", "/v1/runs", json!({})).await, 404);
+    problem(server.ask("GET", "/v1/runs?stat=live", json!({})).await, 400);
+    problem(server.ask("GET", "/v1/runs?state=lively", json!({})).await, 400);
+    problem(server.ask("GET", &format!("/v1/runs/{}", Uuid::now_v7()), json!({})).await, 404);
+    problem(server.ask("POST", &format!("/v1/runs/{}/cancel", Uuid::now_v7()), json!({})).await, 404);
+    assert!(server.runs().await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_filtered_and_in_pages() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let client = server.client();
+    let mut started = Vec::new();
+    for app in ["shop", "shop", "blog"] {
+        let run = client.trigger(app, &of(&copy), None).await.unwrap().run_id;
+        server.settled(run).await;
+        started.insert(0, run);
+    }
+    let ids = async |query: RunQuery| {
+        let page = client.runs(&query).await.unwrap();
+        (page.runs.iter().map(|run| run.id).collect::<Vec<_>>(), page.next)
+    };
+    assert_eq!(ids(RunQuery::default()).await, (started.clone(), None));
+    let shop = Some("shop".to_owned());
+    assert_eq!(ids(RunQuery { app: shop, ..RunQuery::default() }).await, (started[1..].to_vec(), None));
+    assert_eq!(ids(RunQuery { state: Some(RunState::Failed), ..RunQuery::default() }).await, (vec![], None));
+    assert_eq!(ids(RunQuery { open: true, ..RunQuery::default() }).await, (vec![], None));
+    let first = ids(RunQuery { limit: 2, ..RunQuery::default() }).await;
+    assert_eq!(first, (started[..2].to_vec(), Some(started[1])));
+    let rest = ids(RunQuery { limit: 2, before: first.1, ..RunQuery::default() }).await;
+    assert_eq!(rest, (started[2..].to_vec(), None));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn apps_show_what_is_live_and_a_rollback_makes_the_former_release_live_again() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let client = server.client();
+    assert_eq!(client.apps().await.unwrap(), []);
+    let first = client.trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    server.settled(first).await;
+    let nowhere = client.rollback("shop", &RollbackRequest::default()).await.unwrap_err();
+    assert_eq!(nowhere.status(), Some(409), "{nowhere}");
+    copy.commit("app.py", "app = 2\n").await;
+    let second = client.trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    server.settled(second).await;
+
+    let request = RollbackRequest { reason: Some("it is slow".into()), ..RollbackRequest::default() };
+    let back = client.rollback("shop", &request).await.unwrap().run_id;
+    assert_eq!(server.settled(back).await.state, RunState::Live);
+    let apps = client.apps().await.unwrap();
+    let live = apps[0].live.as_ref().unwrap();
+    assert_eq!((apps.len(), apps[0].app.as_str(), live.run), (1, "shop", back));
+    assert_eq!(Some(&live.commit.sha), server.settled(first).await.image.map(|_| &live.commit.sha));
+    assert_eq!(apps[0].former.iter().map(|release| release.run).collect::<Vec<_>>(), [second]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_can_be_cancelled_once_and_the_log_says_by_whom() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    server.stages.hold(Stage::Test);
+    let copy = WorkingCopy::new().await;
+    let run = server.client().trigger("shop", &of(&copy), None).await.unwrap().run_id;
+
+    let path = format!("/v1/runs/{run}/cancel");
+    let cancel =
+        server.request("POST", &path).header("landfall-actor", "grace").json(&json!({ "reason": "lunch" }));
+    assert_eq!(cancel.send().await.unwrap().status(), 202);
+    assert_eq!(server.settled(run).await.state, RunState::Failed);
+    let events = server.client().events(run).await.unwrap();
+    let requested = events.iter().find(|envelope| envelope.event.name() == "cancel_requested").unwrap();
+    assert_eq!(requested.actor, "grace");
+    let detail = problem(server.ask("POST", &path, json!({})).await, 409);
+    assert!(detail.contains("has ended: it is Failed"), "{detail}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_parked_run_takes_a_decision_and_another_run_does_not() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let client = server.client();
+    server.stages.hold(Stage::Test);
+    let run = client.trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    let refused = client.resolve(run, Decision::Retry).await.unwrap_err();
+    assert_eq!(refused.status(), Some(409), "{refused}");
+
+    // A release command is never tried twice by the engine itself.
+    copy.commit("landfall.toml", "[release]\ncommand = \"flask db upgrade\"\n").await;
+    server.stages.end(Stage::ReleaseCommand, Outcome::errored("Docker did not reply"));
+    server.stages.release(Stage::Test);
+    server.settled(run).await;
+    let mut parked = Vec::new();
+    for _ in 0..3 {
+        let run = client.trigger("shop", &of(&copy), None).await.unwrap().run_id;
+        assert!(server.settled(run).await.parked().is_some());
+        parked.push(run);
+        if parked.len() == 1 {
+            client.resolve(run, Decision::Abort { reason: "no".into() }).await.unwrap();
+            assert_eq!(server.settled(run).await.state, RunState::Failed);
+        } else if parked.len() == 2 {
+            client.resolve(run, Decision::Skip { reason: "done by hand".into() }).await.unwrap();
+            assert_eq!(server.settled(run).await.state, RunState::Live);
+        } else {
+            server.stages.mend(Stage::ReleaseCommand);
+            client.resolve(run, Decision::Retry).await.unwrap();
+            assert_eq!(server.settled(run).await.state, RunState::Live);
+        }
+    }
+    server.stop().await;
+}
