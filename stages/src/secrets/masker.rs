@@ -15,6 +15,8 @@ use landfall_engine::core::event::OutputRef;
 use landfall_engine::ports::BoxError;
 use landfall_engine::ports::OutputWriter;
 
+/// Where a text was cut short.
+const CUT: char = '…';
 /// What stands in the place of a secret.
 const MASK: &str = "***";
 /// Shorter values are words and numbers that appear everywhere: masking them would hide the output.
@@ -53,7 +55,7 @@ impl Masker {
         Self { finder, forms, longest }
     }
 
-    /// Returns the text with every secret in it replaced.
+    /// Returns the text with every secret in it replaced, and what a cut (`…`) left of one.
     pub fn mask(&self, text: &str) -> String {
         let mut masked = String::with_capacity(text.len());
         let mut end = 0;
@@ -63,6 +65,29 @@ impl Masker {
             end = found.end;
         }
         masked.push_str(&text[end..]);
+        if self.forms.is_empty() || !masked.contains(CUT) {
+            masked
+        } else {
+            self.without_cut_secrets(&masked)
+        }
+    }
+
+    fn without_cut_secrets(&self, text: &str) -> String {
+        let mut masked = String::with_capacity(text.len());
+        for piece in text.split_inclusive(CUT) {
+            let (before, cut) = piece.strip_suffix(CUT).map_or((piece, false), |before| (before, true));
+            let open = if cut { self.open_from(before) } else { before.len() };
+            let told = before[open..].chars().count();
+            if told >= PART_CHARS_MIN {
+                masked.push_str(&before[..open]);
+                masked.push_str(MASK);
+            } else {
+                masked.push_str(before);
+            }
+            if cut {
+                masked.push(CUT);
+            }
+        }
         masked
     }
 
@@ -389,6 +414,13 @@ mod tests {
         let long = format!("{}hunt", "x".repeat(CUT_LINE_BYTES));
         let lines = masked(&["hunter2!"], &[&long, "er2! and more", "next"]);
         assert_eq!(lines, [&"x".repeat(CUT_LINE_BYTES), "*** and more", "next"]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_before_a_cut_is_hidden() {
+        let masker = Masker::new(["postgres://u:hunter2!@db"]);
+        assert_eq!(masker.mask("(\"at postgres://u:hun…\") and more…"), "(\"at ***…\") and more…");
+        assert_eq!(masker.mask("at postgr… more"), "at postgr… more");
     }
 
     #[test]
