@@ -6,6 +6,6 @@
 mod crash;
 mod house;
 mod lifecycle;
-// mod real;
+mod real;
 mod replay;
 mod world;

@@ -76,7 +76,7 @@ fn a_registry_that_refuses_the_password_is_named_with_what_to_check() {
 fn a_commit_that_does_not_exist_is_refused_or_fails_with_its_name() {
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
-    app.version("1.0");
+    app.version("1.0.0");
     let server = Server::start(&yard);
     let body = serde_json::json!({
         "repository": app.path(), "commit": "1234567890123456789012345678901234567890", "branch": "main",
@@ -122,7 +122,7 @@ fn a_second_process_on_the_data_folder_is_told_who_has_it() {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    assert!(said(&output).contains("pid"), "{}", said(&output));
+    assert!(said(&output).contains("is in use by process"), "{}", said(&output));
     server.stop();
 }
 

@@ -35,21 +35,18 @@ fn an_engine_that_is_killed_in_any_stage_is_replaced_by_one_that_finishes_the_ru
         text + "\n\ndef test_slowly():\n    import time\n    time.sleep(1)\n"
     });
     app.edit("app.py", |text| {
-        text.replace(
-            "@app.get(\"/healthz\")",
-            "@app.get(\"/slow\")\ndef slow():\n    import time\n    time.sleep(1)\n    return \"slow\"\n\n\n@app.get(\"/healthz\")",
-        )
+        let slow = "    @app.get(\"/slow\")\n    def slow():\n        import time\n\n        time.sleep(1)\n        return \"slow\"\n\n";
+        text.replace("    @app.get(\"/healthz\")", &format!("{slow}    @app.get(\"/healthz\")"))
     });
     app.edit("landfall.toml", |text| text.replace("[notify]", "[[smoke]]\npath = \"/slow\"\n\n[notify]"));
 
     let mut server = Server::start(&yard);
-    app.version("0");
+    app.version("0.0.0");
     app.push(&server);
     assert_eq!(server.ended()["state"], "live");
     let visitor = Visitor::start(&yard);
     for (nth, (stage, freeze)) in STAGES.into_iter().enumerate() {
-        let version = (nth + 1).to_string();
-        app.version(&version);
+        let version = app.version(&format!("{}.0.0", nth + 1));
         app.push_and_hang_up(&server);
         let frozen = match freeze {
             Freeze::Nothing => None,

@@ -9,14 +9,14 @@ fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
     let server = Server::start(&yard);
 
     // Rows 1 to 8: a push goes live.
-    app.version("1.0");
+    let first = app.version("1.0.0");
     let pushed = app.push(&server);
     let terminal = said(&pushed);
     assert!(pushed.status.success(), "{terminal}");
     assert!(terminal.contains("remote:"), "the pusher sees the steps: {terminal}");
     let live = server.ended();
     assert_eq!(live["state"], "live", "{terminal}");
-    assert_eq!(yard.serves().as_deref(), Some("1.0"));
+    assert_eq!(yard.serves().as_deref(), Some(first.as_str()));
     let replayed = server.replay(&live);
     for (number, state) in [
         (1, "Pushed"),
@@ -38,7 +38,7 @@ fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
     // Row 9: red tests stop the pipeline, the developer is told.
     let visitor = Visitor::start(&yard);
     app.edit("tests/test_app.py", |text| text + "\n\ndef test_of_the_rows():\n    assert 1 == 2\n");
-    app.version("1.1");
+    app.version("1.1.0");
     app.push(&server);
     let failed = server.ended();
     assert_eq!(failed["state"], "failed");
@@ -49,13 +49,13 @@ fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
     assert!(row(&replayed, 2).contains('✗') && row(&replayed, 2).contains("test_of_the_rows"), "{replayed}");
     assert!(row(&replayed, 9).contains("developer notified"), "{replayed}");
     assert_eq!(yard.registry.pushes(), 1, "nothing was built or pushed");
-    assert_eq!(yard.serves().as_deref(), Some("1.0"));
+    assert_eq!(yard.serves().as_deref(), Some(first.as_str()));
 
     // Row 10: a red smoke test rolls back, ops are told.
     app.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
     app.edit("app.py", |text| text.replace("Hello from Landfall", "Hallo von Landfall"));
     app.edit("tests/test_app.py", |text| text.replace("Hello from Landfall", "Hallo von Landfall"));
-    app.version("1.2");
+    app.version("1.2.0");
     app.git(&["commit", "--quiet", "--amend", "-m", "Speak German"]);
     let push = app.git(&["rev-parse", "HEAD"]);
     let forced =
@@ -72,20 +72,20 @@ fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
         row(&replayed, 10).contains("Deployment rolled back") && row(&replayed, 10).contains("ops notified"),
         "{replayed}"
     );
-    assert_eq!(yard.serves().as_deref(), Some("1.0"));
+    assert_eq!(yard.serves().as_deref(), Some(first.as_str()));
     visitor.leave();
 
     // The next good push goes live, and a rollback by hand is one switch back.
     let visitor = Visitor::start(&yard);
     app.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
-    app.version("2.0");
+    let second = app.version("2.0.0");
     app.git(&["push", "--quiet", "--force", &forced, "HEAD:main"]);
     assert_eq!(server.ended()["state"], "live");
-    assert_eq!(yard.serves().as_deref(), Some("2.0"));
+    assert_eq!(yard.serves().as_deref(), Some(second.as_str()));
     let rollback =
         yard.landfall().args(["rollback", "hello", "--reason", "the tests said so"]).output().unwrap();
     assert!(rollback.status.success(), "{}", said(&rollback));
-    assert_eq!(yard.serves().as_deref(), Some("1.0"));
+    assert_eq!(yard.serves().as_deref(), Some(first.as_str()));
     visitor.leave();
 
     // Nothing but the live release and the warm one is left, and the log verifies, also as a copy.
@@ -105,7 +105,7 @@ fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
         assert_eq!(elsewhere, server.replay(run));
     }
     server.stop();
-    assert_eq!(yard.serves().as_deref(), Some("1.0"), "the proxy outlives the server");
+    assert_eq!(yard.serves().as_deref(), Some(first.as_str()), "the proxy outlives the server");
     secrets_are_nowhere(&yard);
 }
 
@@ -147,21 +147,23 @@ fn an_app_that_does_not_come_up_is_rolled_back_with_its_last_words() {
     wait_for("the sweep", || yard.containers().is_empty().then_some(()));
 }
 
-/// Returns the row of the execution table with this number, its wrapped lines joined.
+/// Returns the row of the execution table with this number, each cell's wrapped lines joined.
 fn row(replayed: &str, number: u8) -> String {
-    let mut found = String::new();
+    let mut cells = vec![String::new(); 6];
     let mut inside = false;
     for line in replayed.lines().filter(|line| line.starts_with('│')) {
-        let first = line.trim_start_matches('│').split('┆').next().unwrap_or_default().trim();
-        if !first.is_empty() {
-            inside = first == number.to_string();
+        let line: Vec<&str> = line.trim_matches('│').split('┆').map(str::trim).collect();
+        if !line[0].is_empty() {
+            inside = line[0] == number.to_string();
         }
         if inside {
-            found.push_str(line);
+            for (cell, text) in cells.iter_mut().zip(&line) {
+                *cell = format!("{cell} {text}").trim().to_owned();
+            }
         }
     }
-    assert!(!found.is_empty(), "there is no row {number}: {replayed}");
-    found
+    assert_eq!(cells[0], number.to_string(), "there is no such row: {replayed}");
+    cells.join(" | ")
 }
 
 fn the_served_digest_is_the_one_in_the_registry(server: &Server, run: &serde_json::Value) {

@@ -218,10 +218,10 @@ impl App {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// Sets the version that the app shows, and commits.
+    /// Commits a new version, and returns what the app then shows of it: the commit's first digits.
     pub fn version(&self, version: &str) -> String {
         fs::write(self.path().join("VERSION"), format!("{version}\n")).unwrap();
-        self.commit(&format!("Version {version}"))
+        self.commit(&format!("Version {version}"))[..12].to_owned()
     }
 
     pub fn push(&self, server: &Server) -> Output {
@@ -322,7 +322,7 @@ impl Yard {
     /// Returns the version that users see.
     pub fn serves(&self) -> Option<String> {
         let (status, body) = self.get("/")?;
-        let version = body.split("data-version=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let version = body.split("id=\"version\">").nth(1).and_then(|rest| rest.split('<').next());
         (status == 200).then(|| version.unwrap_or("?").to_owned())
     }
 }
