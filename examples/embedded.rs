@@ -105,7 +105,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = ComposeOptions {
         data: std::env::var_os("LANDFALL_DATA").map_or_else(|| ".landfall".into(), PathBuf::from),
         secrets: None,
-        proxy_listen: std::env::var("PROXY_LISTEN").as_deref().unwrap_or("127.0.0.1:8080").parse()?,
+        proxy_listen: std::env::var("PROXY_LISTEN").ok().map(|address| address.parse()).transpose()?,
         // The traffic proxy is a process of its own: the `landfall` binary beside this one.
         exe: std::env::current_exe()?.with_file_name("landfall"),
     };

@@ -2,7 +2,7 @@
 //!
 //! Secrets are never taken here: a process list shows every argument.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -302,24 +302,15 @@ given the traffic, as a run of its own.
 Exit codes: 0 Live, 1 Failed, 2 RolledBack, 3 parked.";
 
 /// How to reach the world, when no server is running.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct World {
-    /// Address at which the apps are reached.
-    #[arg(long, value_name = "ADDR", default_value_t = PROXY_LISTEN)]
-    pub proxy_listen: SocketAddr,
+    /// Address at which the apps are reached. Default: the one they have, or had last; else 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDR")]
+    pub proxy_listen: Option<SocketAddr>,
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
 }
-
-impl Default for World {
-    fn default() -> Self {
-        Self { proxy_listen: PROXY_LISTEN, secrets: None }
-    }
-}
-
-/// Where apps are reached unless told otherwise: on this machine alone.
-const PROXY_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Carry the traffic of the apps.
 #[derive(Args, Debug)]
@@ -328,7 +319,7 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
     /// Address for the traffic.
-    #[arg(long, value_name = "ADDR", default_value_t = PROXY_LISTEN)]
+    #[arg(long, value_name = "ADDR", default_value_t = crate::compose::PROXY_LISTEN)]
     pub listen: SocketAddr,
 }
 

@@ -7,7 +7,7 @@
 //! A missing Docker is no reason not to open: runs that need it wait, are tried again and park.
 //! The proxy outlives all this: closing never drops a request of an app's user.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,11 +15,17 @@ use landfall_engine::engine::Parts;
 use landfall_engine::ports::{StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
-use landfall_stages::proxy::{ADMIN_SOCKET, ProxyInfo};
+use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
 use landfall_stages::secrets::{Secrets, SecretsError};
 use landfall_store::{DataDir, OpenError, Opened, Options, OutputDir};
 
 use crate::proxy::spawn::{SpawnError, Supervisor, ensure_running, keep_running};
+
+/// Where the apps' traffic comes in when nobody ever said where.
+pub const PROXY_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Holds the address at which the proxy was last started, so that commands need not be told again.
+const LAST_ADDRESS: &str = "listen";
 
 /// What a composition is told.
 #[derive(Clone, Debug)]
@@ -28,8 +34,8 @@ pub struct ComposeOptions {
     pub data: PathBuf,
     /// A dotenv file with secrets, beside the environment.
     pub secrets: Option<PathBuf>,
-    /// Where the apps' traffic comes in.
-    pub proxy_listen: SocketAddr,
+    /// Where the apps' traffic comes in. None: where it does, or did last; else [`PROXY_LISTEN`].
+    pub proxy_listen: Option<SocketAddr>,
     /// The `landfall` binary, which is also the proxy.
     pub exe: PathBuf,
 }
@@ -111,7 +117,12 @@ impl Landfall {
             proxy_socket: proxy_dir.join(ADMIN_SOCKET),
             docker: None,
         })?;
-        let proxy = ensure_running(&proxy_dir, proxy_listen, &exe).await?;
+        let listen = match proxy_listen {
+            Some(listen) => listen,
+            None => usual_address(&proxy_dir).await,
+        };
+        let proxy = ensure_running(&proxy_dir, listen, &exe).await?;
+        remember_address(&proxy_dir, proxy.listen);
         let supervisor = keep_running(&proxy_dir, proxy.clone(), &exe);
         let parts = Parts {
             store,
@@ -134,6 +145,22 @@ impl Landfall {
     pub async fn shutdown(self) {
         self.engine.shutdown().await;
         self.supervisor.shutdown().await;
+    }
+}
+
+/// Returns where the traffic comes in: where the proxy that runs has it, or had it last.
+async fn usual_address(proxy_dir: &Path) -> SocketAddr {
+    if let Ok(info) = ProxyClient::in_dir(proxy_dir).info().await {
+        return info.listen;
+    }
+    let last = std::fs::read_to_string(proxy_dir.join(LAST_ADDRESS));
+    last.ok().and_then(|address| address.trim().parse().ok()).unwrap_or(PROXY_LISTEN)
+}
+
+/// A convenience, so a disk that refuses it is no reason to stop.
+fn remember_address(proxy_dir: &Path, listen: SocketAddr) {
+    if let Err(error) = std::fs::write(proxy_dir.join(LAST_ADDRESS), format!("{listen}\n")) {
+        tracing::warn!(%error, "the proxy's address could not be written down for the next start");
     }
 }
 

@@ -28,9 +28,9 @@ pub struct ServeArgs {
     /// Address of the HTTP API and the git remote.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     pub listen: SocketAddr,
-    /// Address at which the apps are reached.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub proxy_listen: SocketAddr,
+    /// Address at which the apps are reached. Default: the one they have, or had last; else 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDR")]
+    pub proxy_listen: Option<SocketAddr>,
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
