@@ -52,7 +52,7 @@ async fn try_run(context: &Context, order: &Order, output: &Output) -> Result<Bu
         text.lines().for_each(|line| output.line(&format!("    {line}")));
     }
     let labels = labels(order, &dockerfile);
-    let credentials = credentials(context, settings, &name).await?;
+    let credentials = credentials(context, settings, &name).await;
     let source = context.source_dir(order.run.id);
     let file = dockerfile.path().to_owned();
     let reading = tokio::task::spawn_blocking(move || BuildContext::new(source, dockerfile)).await;
@@ -100,14 +100,15 @@ fn labels(order: &Order, dockerfile: &Dockerfile) -> HashMap<String, String> {
     labels
 }
 
-/// A private base image is most likely in the registry that the app is pushed to.
+/// A private base image is most likely in the registry that the app is pushed to. Most builds need no login, so what
+/// is wrong with it is for the push to say.
 async fn credentials(
     context: &Context,
     settings: &Settings,
     name: &ImageName,
-) -> Result<HashMap<String, DockerCredentials>, Stopped> {
-    let login = registry::login(context, &settings.registry, &name.host).await?;
-    Ok(login.map(|login| (name.host.clone(), login.for_docker(&name.host))).into_iter().collect())
+) -> HashMap<String, DockerCredentials> {
+    let login = registry::login(context, &settings.registry, &name.host).await.ok().flatten();
+    login.map(|login| (name.host.clone(), login.for_docker(&name.host))).into_iter().collect()
 }
 
 async fn build(
@@ -170,7 +171,7 @@ pub(crate) fn judge(error: &Error, step: Option<FailedStep>) -> Stopped {
         return Stopped::errored(explain("building the image", error));
     }
     let reason = match &step {
-        Some(step) => format!("the build failed at {}: {}", step.name, plain(&step.error)),
+        Some(step) => format!("the build failed at {}: {}", step.name, without_command(&step.error)),
         None => format!("the build failed: {}", plain(&said)),
     };
     let advice = advice(&said).or_else(|| step.as_ref().and_then(|step| advice(&step.error)));
@@ -199,6 +200,16 @@ fn plain(said: &str) -> String {
         said = rest;
     }
     said.trim().to_owned()
+}
+
+/// BuildKit repeats the whole command before its exit code, and the step's name has it already.
+fn without_command(error: &str) -> String {
+    match error.rfind("exit code: ") {
+        Some(at) if error.starts_with("executor failed running") || error.starts_with("process ") => {
+            error[at..].to_owned()
+        }
+        _ => plain(error),
+    }
 }
 
 fn advice(said: &str) -> Option<&'static str> {
@@ -313,7 +324,7 @@ mod tests {
         let Stopped::Failed(failure) = judge(&said("executor failed running"), Some(step)) else {
             panic!("it was no answer")
         };
-        assert!(failure.reason.contains("[2/3] RUN false") && failure.reason.contains("exit code: 1"));
+        assert_eq!(failure.reason, "the build failed at [2/3] RUN false: exit code: 1");
         assert_eq!(failure.tail, ["oh no"]);
     }
 

@@ -21,9 +21,13 @@ struct Step {
     name: String,
     ended: bool,
     error: String,
-    pending: LineBuffer,
+    /// Of stdout and of stderr.
+    pending: [LineBuffer; 2],
     tail: Tail,
 }
+
+/// BuildKit's number of a step's stderr.
+const STDERR: i64 = 2;
 
 /// The step at which a build ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +49,7 @@ impl Progress {
         for log in report.logs {
             let Some(&number) = self.numbers.get(&log.vertex) else { continue };
             let Step { pending, tail, .. } = &mut self.steps[number];
-            pending.push(&log.msg, |text| {
+            pending[usize::from(log.stream == STDERR)].push(&log.msg, |text| {
                 tail.push(text);
                 line(&format!("#{} {text}", number + 1));
             });
@@ -77,7 +81,7 @@ impl Progress {
                     name: vertex.name.clone(),
                     ended: false,
                     error: String::new(),
-                    pending: LineBuffer::default(),
+                    pending: Default::default(),
                     tail: Tail::default(),
                 });
                 number
@@ -91,10 +95,12 @@ impl Progress {
         step.ended = true;
         step.error.clone_from(&vertex.error);
         let Step { pending, tail, .. } = step;
-        pending.finish(|text| {
-            tail.push(text);
-            line(&format!("#{} {text}", number + 1));
-        });
+        for buffer in pending {
+            buffer.finish(|text| {
+                tail.push(text);
+                line(&format!("#{} {text}", number + 1));
+            });
+        }
         let end = if !vertex.error.is_empty() {
             format!("ERROR: {}", vertex.error)
         } else if vertex.cached {

@@ -178,11 +178,14 @@ pub(crate) fn is_conflict(error: &Error) -> bool {
 
 /// Tells whether the engine gave no answer at all.
 pub(crate) fn is_unreachable(error: &Error) -> bool {
-    match error {
-        Error::SocketNotFoundError(_) | Error::RequestTimeoutError => true,
-        Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. } => true,
-        _ => false,
-    }
+    matches!(
+        error,
+        Error::SocketNotFoundError(_)
+            | Error::RequestTimeoutError
+            | Error::HyperLegacyError { .. }
+            | Error::HyperResponseError { .. }
+            | Error::IOError { .. }
+    )
 }
 
 /// Returns the HTTP status of the engine's refusal, when it refused.

@@ -30,6 +30,8 @@ pub(crate) const LABEL_ENV: &str = "landfall.env";
 pub(crate) const LABEL_STAGE: &str = "landfall.stage";
 /// The commit it was made from.
 pub(crate) const LABEL_COMMIT: &str = "landfall.commit";
+/// The loopback port of a candidate, readable without asking for the whole container.
+pub(crate) const LABEL_PORT: &str = "landfall.port";
 /// The commit, as other tools look for it.
 const LABEL_REVISION: &str = "org.opencontainers.image.revision";
 
@@ -211,10 +213,12 @@ pub(crate) fn candidate(
     let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.to_string()) };
     let memory =
         settings.deploy.memory_mb.map(|mb| i64::try_from(mb.saturating_mul(MIB)).unwrap_or(i64::MAX));
+    let mut labels = labels(order);
+    labels.insert(LABEL_PORT.into(), port.to_string());
     ContainerCreateBody {
         image: Some(image.to_owned()),
         env: Some(environment(env)),
-        labels: Some(labels(order)),
+        labels: Some(labels),
         exposed_ports: Some(vec![inside.clone()]),
         host_config: Some(HostConfig {
             port_bindings: Some(HashMap::from([(inside, Some(vec![binding]))])),

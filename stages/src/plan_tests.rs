@@ -155,6 +155,7 @@ fn the_candidate_is_reached_from_this_machine_alone() {
             "landfall.env": "production",
             "landfall.stage": "deploy",
             "landfall.commit": "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff",
+            "landfall.port": "20007",
         },
         "HostConfig": {
             "PortBindings": { "8000/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "20007" }] },

@@ -104,19 +104,27 @@ async fn push(
     let credentials = login.map(|login| login.for_docker(&name.host));
     let mut stream = Box::pin(context.docker.api().push_image(&name.repository, Some(options), credentials));
     let mut digest = None;
-    let mut last = String::new();
+    // Docker names no layer here, so its steps are counted instead of repeated.
+    let (mut pushed, mut there) = (0_u32, 0_u32);
     loop {
         let next = tokio::time::timeout(IDLE_LIMIT, stream.next());
         let message = next
             .await
             .map_err(|_| Stopped::errored(format!("pushing {name}: nothing moved for {IDLE_LIMIT:?}")))?;
-        let Some(message) = message else { return Ok(digest) };
+        let Some(message) = message else { break };
         let status = message.map_err(|error| judge(&error, "pushing", name, login))?.status;
-        let Some(status) = status.filter(|status| *status != last) else { continue };
-        digest = digest_in(&status, &name.tag).or(digest);
-        output.line(&status);
-        last = status;
+        match status.as_deref() {
+            Some("Pushed") => pushed += 1,
+            Some("Layer already exists") => there += 1,
+            Some("Preparing" | "Waiting" | "Pushing") | None => {}
+            Some(status) => {
+                digest = digest_in(status, &name.tag).or(digest);
+                output.line(status);
+            }
+        }
     }
+    output.line(&format!("layers pushed: {pushed}, in the registry already: {there}"));
+    Ok(digest)
 }
 
 /// Finds the digest in `TAG: digest: sha256:… size: N`.

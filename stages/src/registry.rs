@@ -4,7 +4,10 @@
 //! the registry's own protocol, as Docker would: https, or http on this machine; a password directly or for a token.
 
 use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
@@ -105,7 +108,7 @@ pub(crate) async fn login(
 /// Reads Docker's configuration and asks its helpers: files and processes, so on a thread of its own.
 async fn docker_login(host: &str) -> Result<Option<Login>, Stopped> {
     let server = if host == HUB { HUB_CONFIG.to_owned() } else { host.to_owned() };
-    let looking = tokio::task::spawn_blocking(move || docker_credential::get_credential(&server));
+    let looking = tokio::task::spawn_blocking(move || read_docker_config(&server));
     match looking.await {
         Ok(Ok(DockerCredential::UsernamePassword(username, password))) => {
             let from = format!("Docker's configuration (`docker login {host}`)");
@@ -131,6 +134,20 @@ async fn docker_login(host: &str) -> Result<Option<Login>, Stopped> {
              `[registry] username` and `password`"
         ))),
         Err(error) => Err(Stopped::errored(format!("looking for a login at {host}: {error}"))),
+    }
+}
+
+/// A machine where nobody ever logged in has no such file, which is no error.
+fn read_docker_config(server: &str) -> Result<DockerCredential, CredentialRetrievalError> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
+    let file = File::open(folder.ok_or(CredentialRetrievalError::ConfigNotFound)?.join("config.json"));
+    match file {
+        Ok(file) => docker_credential::get_credential_from_reader(BufReader::new(file), server),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(CredentialRetrievalError::ConfigNotFound)
+        }
+        Err(_) => Err(CredentialRetrievalError::ConfigReadError),
     }
 }
 
@@ -284,7 +301,6 @@ pub(crate) fn refused(login: Option<&Login>, host: &str, path: &str) -> Stopped 
 }
 
 fn no_answer(host: &str, error: &reqwest::Error) -> Stopped {
-    use std::error::Error as _;
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

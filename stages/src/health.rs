@@ -1,0 +1,202 @@
+//! Waits until a candidate is healthy, by our own requests.
+//!
+//! Docker's health check would tell 280 ms later than its app's first good answer. The first probes here are a few
+//! milliseconds apart and the pause grows, and an exit of the app ends the wait at once.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bollard::errors::Error;
+use bollard::models::ContainerStateStatusEnum;
+use futures_util::StreamExt;
+use landfall_engine::core::settings::{HealthCheck, Settings};
+use reqwest::header::HOST;
+
+use crate::candidate::{self, Found};
+use crate::context::Context;
+use crate::docker::explain;
+
+/// The pause after the first probe; an app that is up at once is seen at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// What is left of the stage's own limit for reading the last lines of the app.
+const REPORT_RESERVE_MS: u64 = 3_000;
+
+/// Linux says so when a process was killed, which for want of memory is the usual way.
+const KILLED: i64 = 137;
+
+/// Why a candidate did not become healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unhealthy {
+    /// It said so, or did not say anything in time.
+    Red(String),
+    /// Docker does not answer, so nobody can tell.
+    NoAnswer(String),
+}
+
+/// Until when a candidate may become healthy, in milliseconds since 1970.
+///
+/// Counted from its start, so that a crash of the engine does not give it more time.
+pub(crate) fn deadline_ms(settings: &Settings, started_ms: u64, order_deadline_ms: u64) -> u64 {
+    let by_settings = started_ms.saturating_add(settings.deploy.timeout_ms);
+    by_settings.min(order_deadline_ms.saturating_sub(REPORT_RESERVE_MS))
+}
+
+/// Returns the wall clock, in milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Probes until the first good answer. At least one probe is made, however late it is.
+pub(crate) async fn until_healthy(
+    context: &Context,
+    settings: &Settings,
+    container: &Found,
+    address: SocketAddr,
+    deadline_ms: u64,
+) -> Result<(), Unhealthy> {
+    let check = &settings.proxy.healthcheck;
+    let longest = Duration::from_millis(check.interval_ms.max(1));
+    let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
+    let until = Instant::now() + left;
+    let mut exit = std::pin::pin!(until_exit(context, container));
+    let mut pause = FIRST_PAUSE;
+    let mut probes = 0_u32;
+    loop {
+        probes += 1;
+        let answer = tokio::select! {
+            answer = probe(context, settings, address) => answer,
+            exited = &mut exit => return Err(exited),
+        };
+        let Err(said) = answer else { return Ok(()) };
+        if Instant::now() + pause >= until {
+            return Err(Unhealthy::Red(too_late(context, settings, container, check, &said, probes).await));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            exited = &mut exit => return Err(exited),
+        }
+        pause = (pause * 3 / 2).min(longest);
+    }
+}
+
+async fn too_late(
+    context: &Context,
+    settings: &Settings,
+    container: &Found,
+    check: &HealthCheck,
+    said: &str,
+    probes: u32,
+) -> String {
+    // An exit that came with the deadline says more than the deadline.
+    if let Ok(Some(now)) = candidate::find(context, &container.name).await
+        && (!now.is_running() || now.restarts > container.restarts)
+    {
+        return ended(&now, now.exit_code);
+    }
+    format!(
+        "the app did not become healthy within {:?}: the last of {probes} probes, GET {}, {said}; expected 2xx or 3xx \
+         on port {} of the container (`[proxy] healthcheck` and `app_port`, `[deploy] timeout`)",
+        Duration::from_millis(settings.deploy.timeout_ms),
+        check.path,
+        settings.proxy.app_port,
+    )
+}
+
+/// Makes one probe. The error completes the sentence "GET /path …".
+pub(crate) async fn probe(context: &Context, settings: &Settings, address: SocketAddr) -> Result<(), String> {
+    let check = &settings.proxy.healthcheck;
+    let slash = if check.path.starts_with('/') { "" } else { "/" };
+    let url = format!("http://{address}{slash}{}", check.path);
+    let mut request = context.http.get(url).timeout(Duration::from_millis(check.timeout_ms.max(1)));
+    if let Some(host) = &settings.proxy.host {
+        request = request.header(HOST, host);
+    }
+    match request.send().await {
+        Ok(response) if response.status().is_success() || response.status().is_redirection() => Ok(()),
+        Ok(response) => Err(format!("gave {}", response.status())),
+        Err(error) if error.is_timeout() => {
+            Err(format!("gave no answer within {:?}", Duration::from_millis(check.timeout_ms)))
+        }
+        Err(error) => Err(format!("gave no answer ({})", cause(&error))),
+    }
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(deeper) = deepest.source() {
+        deepest = deeper;
+    }
+    deepest.to_string()
+}
+
+/// Waits for the end of the container, and says how it ended.
+async fn until_exit(context: &Context, container: &Found) -> Unhealthy {
+    let name = &container.name;
+    // Docker answers this one when the container ends, and at once when it has ended already. One that was restarted
+    // in between runs again; the count tells.
+    let mut waiting = std::pin::pin!(context.docker.api().wait_container(name, None));
+    let first_look = async {
+        match candidate::find(context, name).await {
+            Ok(Some(now)) if now.is_running() && now.restarts == container.restarts => {
+                std::future::pending::<()>().await;
+                None
+            }
+            Ok(now) => now.map(|now| now.exit_code),
+            Err(_) => {
+                std::future::pending::<()>().await;
+                None
+            }
+        }
+    };
+    let code = tokio::select! {
+        answer = waiting.next() => match answer {
+            Some(Ok(answer)) => Some(answer.status_code),
+            Some(Err(Error::DockerContainerWaitError { code, .. })) => Some(code),
+            Some(Err(error)) if crate::docker::is_not_found(&error) => None,
+            Some(Err(error)) => return Unhealthy::NoAnswer(explain(&format!("waiting for the container {name}"), &error)),
+            None => return Unhealthy::NoAnswer("Docker stopped waiting for the candidate; is it shutting down?".into()),
+        },
+        code = first_look => code,
+    };
+    match (candidate::find(context, name).await, code) {
+        (Ok(Some(now)), code) => Unhealthy::Red(ended(&now, code.unwrap_or(now.exit_code))),
+        (Ok(None), _) => Unhealthy::Red(format!("the container {name} is gone: did somebody remove it?")),
+        (Err(_), Some(code)) => {
+            Unhealthy::Red(format!("the app ended with exit code {code} before it was healthy"))
+        }
+        (Err(reason), None) => Unhealthy::NoAnswer(reason),
+    }
+}
+
+/// Says how an app ended that should have kept running.
+pub(crate) fn ended(now: &Found, code: i64) -> String {
+    let why = match code {
+        _ if now.oom_killed => "; it used more memory than it may (`[deploy] memory_mb`)",
+        KILLED => "; it was killed, most likely for want of memory (`[deploy] memory_mb`)",
+        127 => "; its command was not found",
+        0 => "; a web app must keep running",
+        _ => "",
+    };
+    let again = match now.status {
+        Some(ContainerStateStatusEnum::RESTARTING | ContainerStateStatusEnum::RUNNING) => {
+            ", and Docker starts it again and again"
+        }
+        _ => "",
+    };
+    format!("the app ended with exit code {code} before it was healthy{again}{why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_counts_from_the_start_and_leaves_time_to_report() {
+        let settings = Settings::default();
+        assert_eq!(deadline_ms(&settings, 1_000, 1_000_000), 31_000);
+        assert_eq!(deadline_ms(&settings, 1_000, 20_000), 17_000);
+        assert_eq!(deadline_ms(&settings, 1_000, 0), 0);
+    }
+}
