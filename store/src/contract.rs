@@ -1,7 +1,9 @@
 //! What every event store promises, as tests that run on each of them.
 //!
-//! ```ignore
-//! landfall_store::event_store_contract!((Arc::new(MemoryStore::new()), ()));
+//! ```
+//! use std::sync::Arc;
+//!
+//! landfall_store::event_store_contract!((Arc::new(landfall_store::MemoryStore::new()), ()));
 //! ```
 //!
 //! The expression makes an empty store, and whatever must live as long as it.

@@ -436,3 +436,48 @@ fn not_what_it_was(seen: Mark, end: Mark) -> Damage {
     let segment = crate::segment::files::name(end.segment);
     Damage { segment, offset: end.offset, what, lost: None, runs: Vec::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_engine::core::stage::Stage;
+    use landfall_engine::ports::EventStore;
+
+    use super::*;
+    use crate::contract::samples::{append, begun, new_run, red_life, started};
+    use crate::{DataDir, Options};
+
+    #[tokio::test]
+    async fn an_index_that_breaks_while_it_is_open_is_replaced_and_nobody_notices() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = DataDir::open(folder.path(), &Options::default()).unwrap();
+        let (closed, open) = (new_run(), new_run());
+        let told = opened.store.append(append(closed, 0, red_life("shop"))).await.unwrap();
+        opened.store.append(append(open, 0, [started("shop")])).await.unwrap();
+        drop(opened);
+        for query in [false, true] {
+            let opened = DataDir::open(folder.path(), &Options::default()).unwrap();
+            let shelf = opened.store.index().locked().shelf.clone().unwrap();
+            assert!(
+                !opened.store.index().locked().view.runs.contains_key(&closed),
+                "it is on the shelf alone"
+            );
+            shelf.spoil(closed);
+            drop(shelf);
+            if query {
+                let listed = opened.store.runs(RunQuery::default()).await.unwrap();
+                assert_eq!(listed.iter().map(|run| run.id).collect::<Vec<_>>(), [open, closed]);
+            }
+            assert_eq!(opened.store.events(closed).await.unwrap(), told);
+            assert!(opened.store.index().locked().shelf.is_none());
+            assert_eq!(opened.store.open_runs().await.unwrap(), [open]);
+            let seq = opened.store.run(open).await.unwrap().unwrap().seq;
+            let next = opened.store.append(append(open, seq, [begun(Stage::Test)])).await.unwrap();
+            assert_eq!(next[0].seq, seq + 1);
+            drop(opened);
+            let opened = DataDir::open(folder.path(), &Options::default()).unwrap();
+            assert!(
+                matches!(opened.report.index, IndexReport::Rebuilt { events, .. } if events == 5 + seq + 1)
+            );
+        }
+    }
+}

@@ -107,7 +107,11 @@ impl Shelf {
 
     /// Removes an index.
     pub(crate) fn remove(folder: &Path) -> Result<(), Unusable> {
-        match fs::remove_dir_all(folder) {
+        let removed = match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(folder),
+            removed => removed,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -185,6 +189,12 @@ impl Shelf {
             batch.insert(THROUGH, serde_json::to_vec(&through)?);
         }
         guarded(|| self.db.apply_batch(batch))
+    }
+
+    /// Damages a run's entry, as a disk might.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, run_id: RunId) {
+        self.db.insert(run_key(b'r', run_id), b"noise").unwrap();
     }
 
     /// Writes out what sled still holds back, as at a clean end.

@@ -9,10 +9,10 @@ use landfall_engine::core::event::EventHash;
 use uuid::Uuid;
 
 use super::files::{Segments, name};
-use super::frame::{HEADER_LEN, Header, Piece, Seal};
+use super::frame::{HEADER_LEN, Piece, Seal};
 use super::reader::{FrameAt, Mark, SegmentReader};
 use super::tail::TailAt;
-use super::walk::{Damage, TornTail, Walk, Walked};
+use super::walk::{Damage, TornTail, Walk, Walked, does_not_fit, missing};
 
 /// The log as it was found.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub(crate) fn find_end(segments: &Segments, log_id: Uuid) -> io::Result<Found> {
         let mut reader = SegmentReader::new(segments, FrameAt { segment: *first, offset: 0 })?;
         let wrong = match reader.header()? {
             Err(what) => Some(what.to_owned()),
-            Ok(header) => does_not_fit(&header, log_id, *first, expected, before),
+            Ok(_) if *first != expected => Some(missing(expected, *first)),
+            Ok(header) => does_not_fit(&header, log_id, *first, Some(before)),
         };
         damage = damage.or(wrong.map(|what| damaged(*first, 0, what)));
         if is_last {
@@ -92,25 +93,6 @@ fn seal_of(reader: &mut SegmentReader) -> io::Result<Option<Seal>> {
             Piece::Nothing | Piece::Bad(_) => return Ok(None),
         }
     }
-}
-
-fn does_not_fit(
-    header: &Header,
-    log_id: Uuid,
-    first: u64,
-    expected: u64,
-    before: EventHash,
-) -> Option<String> {
-    if header.log_id != log_id {
-        return Some("the segment belongs to another log".into());
-    }
-    if header.first_seq != first {
-        return Some(format!("the header is that of {}", name(header.first_seq)));
-    }
-    if first != expected {
-        return Some(format!("event {expected} is expected here: a segment is missing"));
-    }
-    (header.before != before).then(|| "the hash chain breaks between this segment and the one before".into())
 }
 
 fn damaged(segment: u64, offset: u64, what: String) -> Damage {

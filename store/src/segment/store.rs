@@ -201,6 +201,11 @@ impl SegmentStore {
         .await
     }
 
+    #[cfg(test)]
+    pub(crate) fn index(&self) -> &Index {
+        &self.log.index
+    }
+
     /// Reads where reading may block.
     async fn read<T: Send + 'static>(
         &self,

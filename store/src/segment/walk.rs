@@ -20,7 +20,7 @@ use landfall_engine::core::run::RunId;
 use uuid::Uuid;
 
 use super::files::{Segments, name};
-use super::frame::{Frame, HEADER_LEN, Piece, Seal};
+use super::frame::{Frame, HEADER_LEN, Header, Piece, Seal};
 use super::reader::{FrameAt, Mark, SegmentReader};
 use crate::record::skim_run_ids;
 
@@ -250,27 +250,17 @@ impl Walk {
     /// Starts with a segment.
     fn enter(&mut self, segment: u64) -> io::Result<()> {
         let top = FrameAt { segment, offset: 0 };
+        if segment != self.next_seq {
+            self.report(top, missing(self.next_seq, segment), lost(self.next_seq, segment));
+            (self.next_seq, self.hash) = (segment, None);
+        }
         let mut reader = SegmentReader::new(&self.segments, top)?;
         match reader.header()? {
             Err(what) => self.report(top, what.into(), None),
-            Ok(header) if header.log_id != self.log_id => {
-                self.report(top, "the segment belongs to another log".into(), None);
-            }
-            Ok(header) if header.first_seq != segment => {
-                self.report(top, format!("the header is that of {}", name(header.first_seq)), None);
-            }
-            Ok(header) if self.hash.is_some_and(|hash| hash != header.before) => {
-                self.report(
-                    top,
-                    "the hash chain breaks between this segment and the one before".into(),
-                    None,
-                );
-            }
-            Ok(header) => self.hash = self.checks_chain.then_some(header.before),
-        }
-        if segment != self.next_seq {
-            self.report(top, missing(self.next_seq, segment), lost(self.next_seq, segment));
-            self.next_seq = segment;
+            Ok(header) => match does_not_fit(&header, self.log_id, segment, self.hash) {
+                Some(what) => self.report(top, what, None),
+                None => self.hash = self.checks_chain.then_some(header.before),
+            },
         }
         reader.jump(HEADER_LEN as u64);
         self.reader = Some(reader);
@@ -297,10 +287,27 @@ impl Walk {
     }
 }
 
+/// Returns what is wrong with a segment's header, if something is.
+pub(crate) fn does_not_fit(
+    header: &Header,
+    log_id: Uuid,
+    segment: u64,
+    before: Option<EventHash>,
+) -> Option<String> {
+    if header.log_id != log_id {
+        return Some("the segment belongs to another log".into());
+    }
+    if header.first_seq != segment {
+        return Some(format!("the header is that of {}", name(header.first_seq)));
+    }
+    let breaks = before.is_some_and(|before| before != header.before);
+    breaks.then(|| "the hash chain breaks between this segment and the one before".into())
+}
+
 fn lost(from: u64, goes_on: u64) -> Option<(u64, u64)> {
     (from < goes_on).then(|| (from, goes_on - 1))
 }
 
-fn missing(expected: u64, found: u64) -> String {
+pub(crate) fn missing(expected: u64, found: u64) -> String {
     format!("event {expected} is expected here and event {found} was found")
 }
