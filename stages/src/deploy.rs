@@ -82,7 +82,7 @@ fn at(container: &Found) -> String {
 }
 
 /// Returns what the app finds in its environment. What Landfall promises wins over what the settings say.
-fn environment(
+pub(crate) fn environment(
     context: &Context,
     order: &Order,
     settings: &Settings,
@@ -213,7 +213,8 @@ pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, Str
         let failure = evidence(context, &name, reason).await;
         return Ok(Probe::Done(Outcome::Failed(failure)));
     }
-    Ok(match health::probe(context, settings, address).await {
+    let limit = health::probe_limit(&settings.proxy.healthcheck);
+    Ok(match health::probe(context, settings, address, limit).await {
         Ok(()) => {
             Probe::Done(Outcome::Succeeded(Facts::Deploy(facts(&container, address, container.started_ms))))
         }

@@ -65,8 +65,11 @@ pub(crate) async fn until_healthy(
     let mut probes = 0_u32;
     loop {
         probes += 1;
+        // The first probe has its whole time, however late it is; a later one ends with the deadline.
+        let left = until.saturating_duration_since(Instant::now());
+        let limit = if probes == 1 { probe_limit(check) } else { probe_limit(check).min(left) };
         let answer = tokio::select! {
-            answer = probe(context, settings, address) => answer,
+            answer = probe(context, settings, address, limit) => answer,
             exited = &mut exit => return Err(exited),
         };
         let Err(said) = answer else { return Ok(()) };
@@ -104,21 +107,29 @@ async fn too_late(
     )
 }
 
+/// Returns how long one probe may take.
+pub(crate) fn probe_limit(check: &HealthCheck) -> Duration {
+    Duration::from_millis(check.timeout_ms.max(1))
+}
+
 /// Makes one probe. The error completes the sentence "GET /path …".
-pub(crate) async fn probe(context: &Context, settings: &Settings, address: SocketAddr) -> Result<(), String> {
+pub(crate) async fn probe(
+    context: &Context,
+    settings: &Settings,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<(), String> {
     let check = &settings.proxy.healthcheck;
     let slash = if check.path.starts_with('/') { "" } else { "/" };
     let url = format!("http://{address}{slash}{}", check.path);
-    let mut request = context.http.get(url).timeout(Duration::from_millis(check.timeout_ms.max(1)));
+    let mut request = context.http.get(url).timeout(limit);
     if let Some(host) = &settings.proxy.host {
         request = request.header(HOST, host);
     }
     match request.send().await {
         Ok(response) if response.status().is_success() || response.status().is_redirection() => Ok(()),
         Ok(response) => Err(format!("gave {}", response.status())),
-        Err(error) if error.is_timeout() => {
-            Err(format!("gave no answer within {:?}", Duration::from_millis(check.timeout_ms)))
-        }
+        Err(error) if error.is_timeout() => Err(format!("gave no answer within {limit:.1?}")),
         Err(error) => Err(format!("gave no answer ({})", cause(&error))),
     }
 }

@@ -153,6 +153,16 @@ async fn a_release_that_is_still_warm_is_taken_over_and_one_that_is_gone_is_made
     world.stages.undo(&world.order(Stage::Deploy, 1)).await.unwrap();
     assert_eq!(docker(&["inspect", "--format", "{{.State.Running}}", &warm.container]), "true");
 
+    // Somebody took its port while it was down.
+    docker(&["stop", &warm.container]);
+    let taken = TcpListener::bind(warm.address).unwrap();
+    let Outcome::Succeeded(Facts::Deploy(beside)) = world.execute(Stage::Deploy).await else {
+        panic!("it was not made beside the old one: {}", world.printed())
+    };
+    assert_ne!(beside.address, warm.address);
+    drop(taken);
+    world.stages.undo(&world.order(Stage::Deploy, 1)).await.unwrap();
+
     docker(&["rm", "-f", &warm.container]);
     let Outcome::Succeeded(Facts::Deploy(new)) = world.execute(Stage::Deploy).await else {
         panic!("it was not made anew: {}", world.printed())

@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use landfall_engine::core::settings::RegistrySettings;
+
+use super::token::Challenge;
 use super::*;
 use crate::docker::DockerHandle;
 use crate::proxy::ProxyClient;
