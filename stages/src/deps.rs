@@ -128,6 +128,8 @@ fn poetry(pyproject: Option<&Table>) -> String {
     let root = if is_package { "" } else { " --no-root" };
     format!(
         "{TOOLS}\"$TOOLS/bin/pip\" install poetry\n\
+         # Poetry has certificates of its own and does not look at this variable.\n\
+         [ -z \"${{SSL_CERT_FILE:-}}\" ] || export REQUESTS_CA_BUNDLE=\"$SSL_CERT_FILE\"\n\
          {VENV}POETRY_VIRTUALENVS_CREATE=false \"$TOOLS/bin/poetry\" install --no-interaction --all-groups{root}\n"
     )
 }

@@ -115,7 +115,8 @@ pub async fn commit(repository: &Path, sha: &str) -> Result<Commit, GitError> {
 pub async fn show_file(repository: &Path, sha: &str, path: &str) -> Result<Option<Vec<u8>>, GitError> {
     const DOING: &str = "reading a file of a commit";
     let sha = checked_sha(sha)?;
-    if path.contains(['\n', '\0']) {
+    // Git reads these as relative to some folder, or as the end of the question.
+    if path.contains(['\n', '\0']) || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Ok(None);
     }
     let mut cat = git(repository);

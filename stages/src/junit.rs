@@ -175,11 +175,11 @@ fn message_of(case: &Case) -> String {
     // Pytest marks the lines of the error itself with an E. Of a module that can't be imported the attribute says
     // only that, and the last such line says why.
     let marked = case.text.lines().filter_map(|line| line.strip_prefix("E  ")).map(str::trim);
-    let marked = marked.filter(|line| !line.is_empty());
+    let mut marked = marked.filter(|line| !line.is_empty());
     match case.message.as_deref() {
-        Some("collection failure") => marked.last().map(str::to_owned).or_else(|| first(&case.text)),
+        Some("collection failure") => marked.next_back().map(str::to_owned).or_else(|| first(&case.text)),
         Some(message) => first(message).or_else(|| first(&case.text)),
-        None => marked.last().map(str::to_owned).or_else(|| first(&case.text)),
+        None => marked.next_back().map(str::to_owned).or_else(|| first(&case.text)),
     }
     .unwrap_or_default()
 }

@@ -3,7 +3,6 @@
 //! **Whether it ran must never be guessed.** Its container is kept until the run has moved on; a later attempt
 //! that finds the end of an earlier one takes that for its own, and a container that is gone is `Unknown`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall_engine::core::command::Outcome;
@@ -14,6 +13,7 @@ use landfall_engine::ports::{Clock, Order, Output, Probe, SystemClock};
 
 use crate::container::{self, Ended, OneShot, Standing};
 use crate::context::Context;
+use crate::deploy;
 use crate::plan;
 use crate::stopped::Stopped;
 
@@ -88,7 +88,7 @@ async fn run_once(context: &Context, order: &Order, output: &Output) -> Result<O
     })?;
     let name = plan::one_shot_name("release", order).map_err(Stopped::failed)?;
     let mut body = container::basis(order, &image.by_digest(), &release.command);
-    body.env = Some(plan::environment(&environment(context, order, settings)?));
+    body.env = Some(plan::environment(&deploy::environment(context, order, settings)?));
     let shot = OneShot { name, body, registry: &settings.registry, files: None, order };
     Ok(outcome(release, container::run_to_end(context, shot, output).await?))
 }
@@ -118,21 +118,6 @@ fn settings(order: &Order) -> Result<(&Settings, &ReleaseSettings), String> {
     let settings = plan::settings(order)?;
     let release = settings.release.as_ref();
     Ok((settings, release.ok_or("the app has no `[release] command`, so there is nothing to run")?))
-}
-
-/// Returns what the app itself will find in its environment.
-fn environment(
-    context: &Context,
-    order: &Order,
-    settings: &Settings,
-) -> Result<BTreeMap<String, String>, Stopped> {
-    let mut env = settings.env.clear.clone();
-    for name in &settings.env.secret {
-        let value = context.secrets.get(name).map_err(|missing| Stopped::failed(missing.to_string()))?;
-        env.insert(name.clone(), value.to_owned());
-    }
-    env.insert("GIT_REV".into(), order.run.commit().sha.clone());
-    Ok(env)
 }
 
 fn outcome(release: &ReleaseSettings, ended: Ended) -> Outcome {

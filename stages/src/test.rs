@@ -29,7 +29,7 @@ const ROOT: &str = "/landfall";
 const SOURCE: &str = "/landfall/source";
 /// Where the volume of the dependencies is.
 const DEPS: &str = "/landfall/deps";
-/// Where pip keeps what it downloaded, for all apps.
+/// Where pip and its relatives keep what they downloaded, for all apps.
 const PIP_CACHE: &str = "/landfall/pip-cache";
 /// The volume of that.
 const PIP_CACHE_VOLUME: &str = "landfall-pip-cache";
@@ -195,6 +195,8 @@ fn in_container(order: &Order, settings: &TestSettings, source: &Path) -> BTreeM
         [
             ("PYTHONPATH", python_path.as_str()),
             ("PIP_CACHE_DIR", PIP_CACHE),
+            ("UV_CACHE_DIR", "/landfall/pip-cache/uv"),
+            ("POETRY_CACHE_DIR", "/landfall/pip-cache/poetry"),
             ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
             ("PIP_NO_INPUT", "1"),
             ("PIP_PROGRESS_BAR", "off"),

@@ -85,18 +85,17 @@ pub(crate) async fn download(
     Ok(first_file(&archive).unwrap_or_default())
 }
 
+/// Returns the content of the only entry, unless that is a folder or a link.
 fn first_file(archive: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
-        if entry.header().entry_type().is_file() {
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content)?;
-            return Ok(Some(content));
-        }
-        // A folder of that name has no content for us.
+    let mut archive = tar::Archive::new(archive);
+    let Some(entry) = archive.entries()?.next() else { return Ok(None) };
+    let mut entry = entry?;
+    if !entry.header().entry_type().is_file() {
         return Ok(None);
     }
-    Ok(None)
+    let mut content = Vec::new();
+    entry.read_to_end(&mut content)?;
+    Ok(Some(content))
 }
 
 fn pack(files: &Files, pieces: &mut Pieces) -> io::Result<()> {

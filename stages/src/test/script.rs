@@ -26,6 +26,7 @@ else
     : >/landfall/not-installed
     exit 213
   fi
+  rm -rf "$DEPS/tools"
   sync -f "$DEPS" 2>/dev/null || sync
   : >"$DEPS/.complete"
 fi

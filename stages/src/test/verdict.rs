@@ -143,7 +143,7 @@ fn one_line(command: &str) -> String {
 fn is_network_trouble(line: &str) -> bool {
     static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
-            r"(?i)name resolution|NewConnectionError|ConnectTimeout|ReadTimeout|Read timed out|connection (refused|reset|aborted)|network is unreachable|max retries exceeded|failed to fetch|HTTP error 5\d\d|5\d\d (server error|service unavailable|bad gateway)",
+            r"(?i)name resolution|NewConnectionError|ConnectTimeout|ReadTimeout|Read timed out|connection (refused|reset|aborted)|network is unreachable|max retries exceeded|all attempts to connect|failed to fetch|HTTP error 5\d\d|5\d\d (server error|service unavailable|bad gateway)",
         )
         .expect("the pattern is fixed")
     });

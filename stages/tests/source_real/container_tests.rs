@@ -270,3 +270,29 @@ async fn a_container_that_was_made_and_never_started_is_no_start() {
     world.stages.undo(&order).await.unwrap();
     docker(&["rm", &name]);
 }
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_no_answer_that_says_what_to_look_at() {
+    let world = World::new();
+    let run = world.checked_out(&[("test_app.py", GREEN)]).await;
+    let order = world.order(&run, Stage::Test, 1);
+    let stages = world.without_docker();
+    match stages.execute(&order, &Lines::default().output()).await {
+        Outcome::Errored { reason } => assert!(reason.contains("is the Docker daemon running?"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(stages.probe(&order).await.unwrap_err().contains("is the Docker daemon running?"));
+    assert!(stages.undo(&order).await.is_err());
+}
+
+#[tokio::test]
+async fn too_many_processes_are_stopped_inside_the_container() {
+    let world = World::new();
+    let mut run = world.checked_out(&[("app.py", "")]).await;
+    settings(&mut run, |settings| {
+        settings.test.pids = 20;
+        settings.test.command = "for n in $(seq 50); do sleep 60 & done; echo all of them".into();
+    });
+    let failure = failure(world.tested_run(&run).await.0);
+    assert!(failure.tail.iter().any(|line| line.contains("fork")), "{failure:?}");
+}

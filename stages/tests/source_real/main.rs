@@ -6,6 +6,9 @@
 
 mod checkout;
 mod container_tests;
+mod fetch;
+mod git;
+mod git_server;
 mod host_tests;
 mod release_command;
 mod world;

@@ -16,6 +16,7 @@ use landfall_engine::core::run::{Run, RunId};
 use landfall_engine::core::settings::Settings;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{BoxError, Order, Output, OutputWriter, StageExecutor};
+use landfall_stages::docker::DockerHandle;
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig};
 use landfall_stages::secrets::Secrets;
 use uuid::Uuid;
@@ -42,6 +43,18 @@ impl World {
         std::fs::create_dir(world.repository()).unwrap();
         world.git(&["init", "-q", "-b", "main"]);
         world
+    }
+
+    /// Returns stages on the same data that find no Docker engine.
+    pub(crate) fn without_docker(&self) -> FlaskStages {
+        let nowhere = self.dir.path().join("no.sock");
+        FlaskStages::new(FlaskStagesConfig {
+            data: self.dir.path().join("data"),
+            secrets: Secrets::new(std::iter::empty(), None).unwrap(),
+            proxy_socket: self.dir.path().join("proxy/admin.sock"),
+            docker: Some(DockerHandle::connect(Some(&format!("unix://{}", nowhere.display()))).unwrap()),
+        })
+        .unwrap()
     }
 
     pub(crate) fn repository(&self) -> PathBuf {
