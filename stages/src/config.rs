@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! landfall.toml ─┐
-//!                ├─▶ the one that is there ─▶ toml with places ─▶ [`shape`] ─▶ Settings
+//!                ├─▶ the one that is there ─▶ toml with places ─▶ shape ─▶ Settings
 //! pyproject.toml ┘                                                  └────▶ every problem, with its line
 //! ```
 //!

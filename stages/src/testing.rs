@@ -9,16 +9,12 @@ mod server;
 mod smtp;
 mod world;
 
-pub(crate) use docker::FakeDocker;
-pub(crate) use proxy::FakeProxy;
 pub(crate) use server::Reply;
 pub(crate) use server::Request;
 pub(crate) use server::tcp;
-pub(crate) use server::unix;
 pub(crate) use smtp::mail_server;
 pub(crate) use world::Lines;
 pub(crate) use world::World;
-pub(crate) use world::candidate;
 pub(crate) use world::former_run;
 pub(crate) use world::log_id;
 pub(crate) use world::order;

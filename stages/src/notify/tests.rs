@@ -197,7 +197,7 @@ async fn what_a_stage_said_last_is_in_the_notice() {
     let (address, heard) = tcp(|_| Reply::new(200, "")).await;
     let world = World::with(&[("HOOK", &format!("http://{address}/"))]).await;
     let run_of = red_tests();
-    crate::evidence::keep(&world.context, &run_of, Stage::Test, &evidence().failure).await;
+    evidence::keep(&world.context, &run_of, Stage::Test, &evidence().failure).await;
     run(&world.context, &order(run_of, Occasion::Failed, "webhook:HOOK")).await.unwrap();
     let body: Value = serde_json::from_str(&heard.lock().unwrap()[0].body).unwrap();
     assert_eq!(body["tail"][1], "2 failed, 12 passed in 0.31s");
