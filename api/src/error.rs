@@ -25,6 +25,8 @@ pub enum ApiError {
     Refused(String),
     /// The body is longer than anything that is asked for here.
     TooLarge(String),
+    /// A history can't be read. **Page a person**; other runs are fine.
+    Broken(String),
     /// Not now. **Ask again.**
     Unavailable(String),
     /// Our fault: the client is told little, the log everything.
@@ -64,7 +66,7 @@ impl ApiError {
             Self::Refused(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Broken(_) | Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -76,6 +78,7 @@ impl ApiError {
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
             Self::Refused(_) => ("refused", "The rules say no"),
             Self::TooLarge(_) => ("too-large", "The request is too large"),
+            Self::Broken(_) => ("broken", "A history can't be read"),
             Self::Unavailable(_) => ("unavailable", "Not now"),
             Self::Internal { .. } => ("internal", "Something went wrong here"),
         };
@@ -84,6 +87,7 @@ impl ApiError {
             | Self::NotFound(detail)
             | Self::Refused(detail)
             | Self::TooLarge(detail)
+            | Self::Broken(detail)
             | Self::Unavailable(detail) => detail.clone(),
             Self::Unauthorized => {
                 "send the server's token as `Authorization: Bearer TOKEN`; `landfall serve` says where it is"
@@ -103,9 +107,11 @@ impl ApiError {
     pub fn into_text_response(self) -> Response {
         self.log();
         let detail = match &self {
-            Self::Unauthorized => "the password must be the server's token, with any user name; `landfall serve` says \
+            Self::Unauthorized => {
+                "the password must be the server's token, with any user name; `landfall serve` says \
                                    where the token is"
-                .into(),
+                    .into()
+            }
             _ => self.problem().detail,
         };
         let text = format!("landfall: {detail}\n");
@@ -164,14 +170,17 @@ impl From<EngineError> for ApiError {
                 Self::Unavailable("the server is stopping; ask again once it is back".into())
             }
             EngineError::Read(error) => error.into(),
-            EngineError::Illegal(illegal) => Self::internal("reading the run's history", illegal),
+            EngineError::Illegal(illegal) => Self::Broken(illegal.to_string()),
         }
     }
 }
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
-        Self::internal("reading the event log", error)
+        match error {
+            ReadError::Unreadable { .. } => Self::Broken(error.to_string()),
+            ReadError::Backend { .. } => Self::internal("reading the event log", error),
+        }
     }
 }
 

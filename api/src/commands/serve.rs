@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueHint};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::source::data_folder;
@@ -15,7 +16,7 @@ use crate::cli::Global;
 use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
-use crate::git_remote::GitRemote;
+use crate::git_remote::{GitRemote, HookError};
 use crate::server::{App, Server, serve_app};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
@@ -98,7 +99,7 @@ async fn serve(
     });
     let url = url_of(server.address());
     let _note = ServerNote::write(&url, &local, data).map_err(not_started)?;
-    let serving = tokio::spawn(serve_app(server, app));
+    let mut serving = tokio::spawn(serve_app(server, app));
     // Whoever reads stdout may have gone; that is no reason not to serve.
     let _ = stdout::print(&greeting(&url, &origin, data, landfall));
     warn_when_open_to_others(args.listen);
@@ -109,19 +110,24 @@ async fn serve(
             said("free the disk or mend it, then start again: what was recorded goes on, and nothing is done twice");
             HALTED
         }
+        ended = &mut serving => return outcome(ended, 0),
     };
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
     tokio::select! {
-        served = serving => match served {
-            Ok(Ok(())) => Ok(code),
-            Ok(Err(error)) => Err(not_started(error)),
-            Err(broken) => Err(Fault::unavailable("the server broke off", broken)),
-        },
+        ended = &mut serving => outcome(ended, code),
         () = signals.any() => {
             said("asked twice: stopping at once");
             Ok(code)
         }
+    }
+}
+
+fn outcome(ended: Result<Result<(), HookError>, JoinError>, code: u8) -> Result<u8, Fault> {
+    match ended {
+        Ok(Ok(())) => Ok(code),
+        Ok(Err(error)) => Err(not_started(error)),
+        Err(broken) => Err(Fault::unavailable("the server broke off", broken)),
     }
 }
 

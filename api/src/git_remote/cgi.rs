@@ -68,7 +68,14 @@ pub(super) async fn relay(app: &Arc<App>, admitted: Admitted) -> Result<Response
     let (chunks, body) = mpsc::channel(CHUNKS_MAX);
     let (heads, head) = tokio::sync::oneshot::channel();
     let answering = answer(child, stdout, heads, chunks, push);
-    app.git.receiving.spawn(async move { tokio::join!(feeding, answering) });
+    app.git.receiving.spawn(async move {
+        tokio::pin!(answering);
+        tokio::select! {
+            () = feeding => answering.await,
+            // Git has ended; whatever else the client sends is for nobody.
+            () = &mut answering => {}
+        }
+    });
     let head = head.await.map_err(|_| ApiError::internal("asking git", "git ended without an answer"))??;
     response(head, body)
 }

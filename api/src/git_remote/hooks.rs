@@ -22,6 +22,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 const REPORT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Lines that wait for a slow terminal. More, and the telling waits; the run does not.
 const LINES_MAX: usize = 64;
+/// How long the last lines may take when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after the kernel refuses to accept: it refuses again until some file is closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -70,9 +72,9 @@ async fn accept(listener: UnixListener, app: Arc<App>) {
             }
         }
     }
-    // Each is told that the server stops, and ends.
+    // Each is told that the server stops, and ends; one whose terminal stands still is left alone.
     hooks.close();
-    hooks.wait().await;
+    let _ = tokio::time::timeout(STOP_TIMEOUT, hooks.wait()).await;
     let _ = std::fs::remove_file(&app.git.socket);
 }
 

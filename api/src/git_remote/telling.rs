@@ -25,20 +25,17 @@ pub(super) const TRIGGER: &str = "git push";
 /// Triggers what was pushed, then tells how it goes until it is settled or nobody listens.
 pub(super) async fn tell(app: &App, push: &Push, updates: Vec<Update>, lines: Sender<Told>) {
     let repository = bare_repository(&app.data, &push.app);
-    let mut runs = Vec::new();
-    let mut code = 0;
-    // Everything is triggered before anything is followed: a pusher that hangs up loses no run.
+    let (mut said, mut runs, mut code) = (Vec::new(), Vec::new(), 0);
+    // Everything is triggered before anything is told: a pusher that hangs up, or a terminal that stands
+    // still, loses no run.
     for update in updates {
         let answer = answer(&app.engine, push, &repository, &update).await;
         code |= u8::from(answer.refused);
-        for line in answer.lines {
-            // Nobody listens any more; what was pushed is triggered all the same.
-            let _ = lines.send(Told::Line(line)).await;
-        }
+        said.extend(answer.lines);
         runs.extend(answer.run.map(|run| (update.reference, run)));
     }
     tokio::select! {
-        () = follow(app, &runs, &lines) => {}
+        () = follow(app, said, &runs, &lines) => {}
         () = push.gone.cancelled() => tracing::info!(app = push.app, "the pusher hung up; the runs go on"),
         () = app.stop.cancelled() => {
             let line = "landfall: the server is stopping; the run goes on when it is back";
@@ -184,15 +181,14 @@ pub(super) async fn read_config(repository: &Path, sha: &str, app: &str) -> Resu
     config::read_at_commit(show, app).map(|(settings, _)| settings.on_push)
 }
 
-/// Tells of runs until each is settled.
-async fn follow(app: &App, runs: &[(String, RunId)], lines: &Sender<Told>) {
+/// Tells what is to be said, then of runs until each is settled.
+async fn follow(app: &App, said: Vec<String>, runs: &[(String, RunId)], lines: &Sender<Told>) {
     let streams = runs.iter().map(|(reference, run)| {
         let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
         let label = if runs.len() > 1 { format!("{branch}: ") } else { String::new() };
-        let told = tale(&app.engine, *run);
-        told.map(move |line| format!("{label}{line}")).boxed()
+        tale(&app.engine, *run).map(move |line| format!("{label}{line}")).boxed()
     });
-    let mut all = stream::select_all(streams);
+    let mut all = stream::iter(said).chain(stream::select_all(streams));
     while let Some(line) = all.next().await {
         if lines.send(Told::Line(line)).await.is_err() {
             return;

@@ -81,7 +81,7 @@ impl Story {
     }
 
     /// Sends what is to be sent and closes the run.
-    fn to_the_end(mut self) -> Self {
+    fn closed(mut self) -> Self {
         loop {
             self = match next_effect(self.run.as_ref().expect("a run")) {
                 Some(Effect::BeginNotice(notice)) => self.when(Command::Notify { notice }),
@@ -185,14 +185,14 @@ fn five_runs_are_told_in_the_words_of_the_execution_table() {
     let runs = [
         ("live", {
             let story = Story::new(Lane::default()).until(Stage::PublicSmoke);
-            story.when(report(Stage::PublicSmoke, Outcome::Succeeded(facts(Stage::PublicSmoke)))).to_the_end()
+            story.when(report(Stage::PublicSmoke, Outcome::Succeeded(facts(Stage::PublicSmoke)))).closed()
         }),
         (
             "red tests",
             Story::new(first())
                 .until(Stage::Test)
                 .when(report(Stage::Test, Outcome::Failed(red_tests())))
-                .to_the_end(),
+                .closed(),
         ),
         (
             "red smoke",
@@ -207,7 +207,7 @@ fn five_runs_are_told_in_the_words_of_the_execution_table() {
                     },
                     took_ms: 90,
                 })
-                .to_the_end(),
+                .closed(),
         ),
         (
             "wrong configuration",
@@ -218,7 +218,7 @@ fn five_runs_are_told_in_the_words_of_the_execution_table() {
                         "landfall.toml:1:1: there is no key `tset`\n  tset = 1\n  did you mean `test`?",
                     ),
                 ))
-                .to_the_end(),
+                .closed(),
         ),
         (
             "no answer, then cancelled",
@@ -226,7 +226,7 @@ fn five_runs_are_told_in_the_words_of_the_execution_table() {
                 .until(Stage::Build)
                 .when(report(Stage::Build, Outcome::errored("Docker did not reply")))
                 .when(Command::Cancel { reason: "not today".into() })
-                .to_the_end(),
+                .closed(),
         ),
     ];
     let mut told = String::new();

@@ -3,6 +3,7 @@
 //! A slow reader is served from the log and holds nobody up; one that hangs up is dropped with its stream.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
@@ -69,7 +70,15 @@ pub(super) async fn all_events(
     Params(After { after }): Params<After>,
 ) -> Result<Response, ApiError> {
     let cursor = last_event_id(&headers)?.or(after).map_or_else(Cursor::start, Cursor);
-    let events = app.engine.store().follow(cursor).map(|next| match next {
+    let mut events = app.engine.store().follow(cursor.clone()).peekable();
+    // Only the store can tell whether it gave a cursor out, and does so with its first answer.
+    if cursor != Cursor::start()
+        && let Some(Some(Err(error))) = Pin::new(&mut events).peek().now_or_never()
+    {
+        tracing::info!(%error, "a cursor was not taken");
+        return Err(not_ours());
+    }
+    let events = events.map(|next| match next {
         Ok((cursor, envelope)) => event_of(&envelope, cursor.0),
         Err(error) => broken(&error),
     });
@@ -181,11 +190,11 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 fn last_event_id<T: std::str::FromStr>(headers: &HeaderMap) -> Result<Option<T>, ApiError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| {
-        ApiError::BadRequest(
-            "Last-Event-ID is none that this stream gave out; leave it out to start over".into(),
-        )
-    })
+    parsed.map(Some).ok_or_else(not_ours)
+}
+
+fn not_ours() -> ApiError {
+    ApiError::BadRequest("Last-Event-ID is none that this stream gave out; leave it out to start over".into())
 }
 
 pub(super) fn no_such_run(run_id: RunId) -> ApiError {

@@ -40,7 +40,7 @@ async fn up_to(answer: &mut Response, wanted: &str) -> String {
         let chunk = timeout(PATIENCE, answer.chunk())
             .await
             .unwrap_or_else(|_| panic!("{wanted:?} comes after {text}"));
-        text += &String::from_utf8(chunk.unwrap().expect("the stream goes on").to_vec()).unwrap();
+        text += std::str::from_utf8(&chunk.unwrap().expect("the stream goes on")).unwrap();
     }
     text
 }
@@ -169,6 +169,8 @@ async fn the_whole_log_is_followed_from_a_cursor_on() {
     assert_eq!(ids(&up_to(&mut again, "event: run_closed").await), ids(&more));
     let mut again = stream(&server, &format!("/v1/events?after={cursor}"), None).await;
     assert_eq!(ids(&up_to(&mut again, "event: run_closed").await), ids(&more));
+    let nonsense = stream(&server, "/v1/events", Some("nonsense")).await;
+    assert_eq!(nonsense.status(), 400);
     // Streams that are open end with the server.
     server.stop().await;
     assert_eq!(whole(again).await, "");

@@ -1,5 +1,8 @@
 //! The server in this process: HTTP, SSE and a real git client on loopback, with stages that only pretend.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod binary;
 mod fake;
 mod fixture;
 mod health;

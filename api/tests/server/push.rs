@@ -277,6 +277,19 @@ async fn a_large_push_arrives_in_chunks() {
 }
 
 #[tokio::test]
+async fn a_data_folder_whose_path_is_too_long_for_a_socket_takes_pushes_as_well() {
+    let data = tempfile::tempdir().unwrap();
+    let deep = data.path().join("d".repeat(60)).join("e".repeat(60));
+    let server = TestServer::start(&deep).await;
+    let copy = WorkingCopy::new().await;
+
+    let seen = copy.push(&server.remote("shop"), &["main"]).await;
+
+    assert!(seen.contains("remote: LIVE: "), "{seen}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_stops_ends_the_streams_and_goes_on_with_the_run_when_it_is_back() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(data.path()).await;

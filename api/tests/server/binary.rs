@@ -1,0 +1,150 @@
+//! `landfall serve` itself: what it prints, when it does not start, and how it ends.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use landfall::client::Client;
+use landfall_stages::proxy::ProxyClient;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::fixture::{PATIENCE, WorkingCopy, stderr};
+
+/// A server process, and what it said when it served.
+struct Process {
+    child: Child,
+    said: Vec<String>,
+}
+
+fn serve(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.arg("serve").arg("--data").arg(data).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--proxy-listen",
+        "127.0.0.1:0",
+    ]);
+    command
+        .args(arguments)
+        .env_remove("LANDFALL_TOKEN")
+        .env_remove("LANDFALL_DATA")
+        .env_remove("LANDFALL_SERVER");
+    // Nothing here reaches Docker; that it is not there is no reason not to serve.
+    command.env("DOCKER_HOST", "unix:///nowhere/docker.sock").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Process {
+    async fn start(data: &Path) -> Self {
+        let mut child = serve(data, &[]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        while let Some(line) =
+            timeout(PATIENCE, lines.next_line()).await.expect("it says where it is").unwrap()
+        {
+            let last = line.trim_start().starts_with("traffic");
+            said.push(line);
+            if last {
+                break;
+            }
+        }
+        Self { child, said }
+    }
+
+    /// Returns what was said after a word.
+    fn value(&self, word: &str) -> String {
+        let line = self.said.iter().find_map(|line| line.trim_start().strip_prefix(word));
+        line.unwrap_or_else(|| panic!("{word:?} in {:?}", self.said)).trim().to_owned()
+    }
+
+    /// Asks it to end and returns its exit code.
+    async fn end(mut self) -> Option<i32> {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap().code()
+    }
+}
+
+/// Ends the traffic proxy of a data folder, which outlives its server.
+async fn end_proxy(data: &Path) {
+    let info = ProxyClient::in_dir(&data.join("proxy")).info().await.expect("the proxy outlives its server");
+    assert!(Command::new("kill").arg(info.pid.to_string()).status().await.unwrap().success());
+}
+
+async fn refused(mut command: Command) -> (Option<i32>, String) {
+    let output: Output = timeout(PATIENCE, command.output()).await.expect("it gives up").unwrap();
+    (output.status.code(), stderr(&output))
+}
+
+#[tokio::test]
+async fn it_says_where_it_is_is_found_by_its_data_folder_and_ends_in_order() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(data.path()).await;
+    let url = server.said[0].rsplit(' ').next().unwrap().to_owned();
+    let token = std::fs::read_to_string(server.value("token")).unwrap();
+    assert!(server.value("push to").starts_with(&format!("{url}/git/APP.git")), "{:?}", server.said);
+
+    let client = Client::of_data_dir(data.path()).await.expect("server.json leads to it");
+    assert_eq!(client.url(), url);
+    let copy = WorkingCopy::new().await;
+    let remote = format!("http://ada:{}@{}/git/shop.git", token.trim(), &url["http://".len()..]);
+    let seen = copy.push(&remote, &["main:try"]).await;
+    assert!(seen.contains("branch try is not deployed"), "{seen}");
+
+    let second = refused(serve(data.path(), &[])).await;
+    assert_eq!(second.0, Some(69), "{}", second.1);
+    assert!(second.1.contains("is in use by"), "{}", second.1);
+
+    assert_eq!(server.end().await, Some(0));
+    assert!(!data.path().join("server.json").exists());
+    assert!(Client::of_data_dir(data.path()).await.is_none());
+
+    // The next one adopts the proxy and keeps the token.
+    let server = Process::start(data.path()).await;
+    assert_eq!(std::fs::read_to_string(server.value("token")).unwrap(), token);
+    assert_eq!(server.end().await, Some(0));
+    end_proxy(data.path()).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_one_message_and_starts_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+
+    let (code, said) = refused({
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.arg("serve").arg("--data").arg(data.path().join("new")).args(["--listen", &address]);
+        command
+    })
+    .await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains(&format!("{address} is in use by another process")), "{said}");
+    assert!(said.contains("choose another port with --listen"), "{said}");
+    assert!(!data.path().join("new").exists());
+}
+
+#[tokio::test]
+async fn a_folder_a_token_or_secrets_that_can_not_be_used_are_one_message_each() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "short").unwrap();
+    let file_text = file.display().to_string();
+
+    let (code, said) = refused(serve(&file, &[])).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("it is a file; name a folder"), "{said}");
+
+    let missing = refused(serve(&data.path().join("a"), &["--secrets", "/nowhere/secrets"])).await;
+    assert!(missing.1.contains("could not read the secrets file /nowhere/secrets"), "{}", missing.1);
+
+    let folder = data.path().join("b");
+    let short = refused(serve(&folder, &["--token-file", &file_text])).await;
+    assert!(short.1.contains("can't be used: expected 16 to 1000 printable characters"), "{}", short.1);
+    for (_, said) in [missing, short] {
+        assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
+    }
+    end_proxy(&folder).await;
+}
