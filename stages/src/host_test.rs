@@ -155,7 +155,8 @@ impl Place {
         match File::open(self.file("lock")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::NotStarted),
             Err(error) => return Err(error),
-            Ok(lock) => match lock.try_lock() {
+            // Shared: those who only look must not take each other for the tests.
+            Ok(lock) => match lock.try_lock_shared() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(Standing::Running),
                 Err(TryLockError::Error(error)) => return Err(error),

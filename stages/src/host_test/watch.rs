@@ -54,7 +54,9 @@ pub(super) async fn released(lock: &Path) -> io::Result<()> {
     let (told, free) = oneshot::channel();
     // A thread of its own: one of the runtime's would hold up the engine's end until the tests' end.
     std::thread::Builder::new().name("landfall-lock".into()).spawn(move || {
-        let _ = told.send(file.lock());
+        let locked = file.lock_shared();
+        drop(file);
+        let _ = told.send(locked);
     })?;
     free.await.map_err(io::Error::other)?
 }
