@@ -261,14 +261,18 @@ pub(super) fn host_name(value: &Value<'_>) -> Read<String> {
     Err(mismatch("a host name such as \"shop.example.com\"", value).help("without scheme, port and path"))
 }
 
-/// Reads a branch.
+/// Reads a branch, by the rules of git. A pattern would match nothing, so it is not taken for a name.
 pub(super) fn branch(value: &Value<'_>) -> Read<String> {
     let name = text(value)?;
-    let plain = !name.chars().any(|char| char.is_control() || char.is_whitespace());
-    if !plain || name.starts_with("refs/") {
-        return Err(mismatch("the name of a branch such as \"main\"", value));
+    let odd = |char: char| char.is_control() || char.is_whitespace() || "~^:?*[\\".contains(char);
+    let is_name = !name.chars().any(odd) && !name.contains("..") && !name.ends_with(['/', '.']);
+    if is_name && !name.starts_with("refs/") && !name.starts_with(['/', '-']) {
+        return Ok(name);
     }
-    Ok(name)
+    Err(mismatch(
+        "the whole name of a branch such as \"main\", without \"refs/heads/\"; patterns are not known",
+        value,
+    ))
 }
 
 /// Reads `email:author`, `email:a@b`, `slack:SECRET` or `webhook:SECRET`.
