@@ -105,7 +105,7 @@ pub enum Command {
     /// Stop a run; from its deploy on that means to roll it back.
     Cancel(CancelArgs),
     /// Try a parked run again where it stopped.
-    Retry(DecideArgs),
+    Retry(RetryArgs),
     /// Let a parked run go on without the stage that it stopped at.
     Skip(DecideArgs),
     /// Give a parked run up; from its deploy on that means to roll it back.
@@ -257,7 +257,18 @@ pub struct CancelArgs {
     pub world: World,
 }
 
-/// Decide about a parked run.
+/// Try a parked run again where it stopped.
+#[derive(Args, Debug)]
+pub struct RetryArgs {
+    /// The run.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// How to reach the world, when no server is running.
+    #[command(flatten)]
+    pub world: World,
+}
+
+/// Decide about a parked run, and say why.
 #[derive(Args, Debug)]
 pub struct DecideArgs {
     /// The run.

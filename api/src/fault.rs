@@ -49,6 +49,12 @@ impl Fault {
         Self::Unavailable { doing: doing.into(), source: source.into() }
     }
 
+    /// Returns a fault for an error that says by itself what was being done, and what to do.
+    pub fn not_had(error: impl Error + Send + Sync + 'static) -> Self {
+        // Its own text is not repeated among the causes.
+        Self::Unavailable { doing: error.to_string(), source: error.into() }
+    }
+
     /// Returns a fault of input or output; a reader that hung up is none.
     pub fn io(doing: &str, error: io::Error) -> Self {
         match error.kind() {

@@ -203,3 +203,98 @@ fn follow_on(
     })
     .boxed()
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_engine::core::event::EventHash;
+    use landfall_engine::core::facts::{Facts, TestReport};
+    use landfall_engine::core::stage::Stage;
+    use landfall_engine::ports::OutputLog;
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn envelope(seq: u64, event: Event) -> Envelope {
+        Envelope {
+            run_id: RunId(Uuid::nil()),
+            seq,
+            global_seq: seq,
+            event_id: Uuid::nil(),
+            schema: 1,
+            recorded_at_ms: 0,
+            actor: "engine".into(),
+            engine: "0.1.0".into(),
+            effect_key: None,
+            event,
+            hash: EventHash::default(),
+        }
+    }
+
+    fn started() -> Envelope {
+        envelope(1, Event::StageStarted { stage: Stage::Test, attempt: 1, deadline_ms: 0 })
+    }
+
+    fn succeeded() -> Envelope {
+        let facts = Facts::Test(TestReport::default());
+        envelope(2, Event::StageSucceeded { stage: Stage::Test, attempt: 1, facts, took_ms: 0, output: None })
+    }
+
+    fn told(happening: &Happening) -> String {
+        match happening {
+            Happening::Event(envelope) => envelope.event.name().into(),
+            Happening::Line(line) => line.clone(),
+        }
+    }
+
+    fn outputs() -> (tempfile::TempDir, Arc<OutputDir>) {
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = Arc::new(OutputDir::new(folder.path()));
+        (folder, outputs)
+    }
+
+    async fn all(feed: Feed) -> Vec<String> {
+        feed.map(|happening| told(&happening.unwrap())).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_history_is_told_with_what_was_printed_before_each_result() {
+        let (_folder, outputs) = outputs();
+        let mut output = outputs.open(RunId(Uuid::nil()), "test", 1).unwrap();
+        ["one", "two"].iter().for_each(|line| output.line(line).unwrap());
+        output.finish().unwrap();
+        let events = stream::iter([Ok(started()), Ok(succeeded())]).boxed();
+        assert_eq!(all(feed(events, outputs)).await, ["stage_started", "one", "two", "stage_succeeded"]);
+    }
+
+    #[tokio::test]
+    async fn an_output_that_is_opened_after_its_intent_is_followed_as_it_grows() {
+        let (_folder, outputs) = outputs();
+        let (events, received) = mpsc::unbounded_channel();
+        let received = tokio_stream::wrappers::UnboundedReceiverStream::new(received).boxed();
+        let mut feed = feed(received, Arc::clone(&outputs) as _);
+        events.send(Ok(started())).unwrap();
+        assert_eq!(told(&feed.next().await.unwrap().unwrap()), "stage_started");
+        // Nothing is there yet: the feed waits, and must not take that for the end.
+        let waiting = tokio::time::timeout(LOOK_AGAIN * 2, feed.next()).await;
+        assert!(waiting.is_err());
+        let mut output = outputs.open(RunId(Uuid::nil()), "test", 1).unwrap();
+        output.line("one").unwrap();
+        assert_eq!(told(&feed.next().await.unwrap().unwrap()), "one");
+        output.line("two").unwrap();
+        output.finish().unwrap();
+        events.send(Ok(succeeded())).unwrap();
+        drop(events);
+        assert_eq!(all(feed).await, ["two", "stage_succeeded"]);
+    }
+
+    #[tokio::test]
+    async fn what_an_open_attempt_has_printed_so_far_is_told_before_the_end_of_the_feed() {
+        let (_folder, outputs) = outputs();
+        let mut output = outputs.open(RunId(Uuid::nil()), "test", 1).unwrap();
+        output.line("half").unwrap();
+        drop(output);
+        let events = stream::iter([Ok(started())]).boxed();
+        assert_eq!(all(feed(events, outputs)).await, ["stage_started", "half"]);
+    }
+}

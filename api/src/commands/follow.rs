@@ -45,12 +45,20 @@ enum Form {
 
 /// Follows a run to where nothing more happens without a person, then sums it up.
 ///
-/// `flags` are added to the commands that are named, so that they find the same log.
+/// The feed tells the history first, and a run that was parked may go on again: it is followed past
+/// `known_seq`, the last event that is known to be there. `flags` are added to the commands that are named, so
+/// that they find the same log.
 ///
 /// # Errors
 ///
 /// [`Fault`] when the feed breaks off.
-pub async fn follow(mut feed: Feed, json: bool, flags: &str, cancel: Cancel<'_>) -> Result<Followed, Fault> {
+pub async fn follow(
+    mut feed: Feed,
+    known_seq: u64,
+    json: bool,
+    flags: &str,
+    cancel: Cancel<'_>,
+) -> Result<Followed, Fault> {
     let mut shown = Shown::begin(json);
     let mut frames = tokio::time::interval(Duration::from_millis(FRAME_MS));
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -80,7 +88,7 @@ pub async fn follow(mut feed: Feed, json: bool, flags: &str, cancel: Cancel<'_>)
                     if let Err(fault) = shown.take(happening) {
                         break Err(fault);
                     }
-                    if shown.picture.run.as_ref().is_some_and(is_settled) {
+                    if shown.picture.run.as_ref().is_some_and(|run| run.seq >= known_seq && is_settled(run)) {
                         break Ok(true);
                     }
                 }

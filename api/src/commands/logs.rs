@@ -21,6 +21,8 @@ pub async fn run(global: &Global, args: LogsArgs) -> Result<u8, Fault> {
         false => Source::open(global).await?,
     };
     let run_id = source.resolve(&args.run).await?;
+    // A run that was parked once and goes on is followed past that.
+    let known_seq = source.events(run_id).await?.last().map_or(0, |last| last.seq);
     let mut feed = match args.follow {
         true => source.live_feed(run_id).await?,
         false => source.feed(run_id).await?,
@@ -44,7 +46,7 @@ pub async fn run(global: &Global, args: LogsArgs) -> Result<u8, Fault> {
                 picture.take(&envelope);
             }
         }
-        if args.follow && picture.run.as_ref().is_some_and(is_settled) {
+        if args.follow && picture.run.as_ref().is_some_and(|run| run.seq >= known_seq && is_settled(run)) {
             break;
         }
     }

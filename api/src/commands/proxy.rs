@@ -11,8 +11,6 @@ use crate::proxy::{self, ProxyOptions};
 /// [`Fault::Unavailable`] when the address or the folder can't be had.
 pub async fn run(args: ProxyArgs) -> Result<u8, Fault> {
     let ProxyArgs { dir, listen } = args;
-    let doing = format!("the proxy on {listen} could not go on");
-    let options = ProxyOptions { dir, listen };
-    proxy::run(options).await.map_err(|error| Fault::unavailable(doing, error))?;
+    proxy::run(ProxyOptions { dir, listen }).await.map_err(Fault::not_had)?;
     Ok(0)
 }

@@ -52,8 +52,7 @@ impl Source {
                 folder.display()
             )));
         }
-        let log = open_read_only(&folder)
-            .map_err(|error| Fault::unavailable("the data folder can't be read", error))?;
+        let log = open_read_only(&folder).map_err(Fault::not_had)?;
         Ok(Self::Folder { log: Box::new(log), outputs: Arc::new(OutputDir::new(folder.join("output"))) })
     }
 

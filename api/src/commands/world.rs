@@ -57,9 +57,7 @@ impl Access {
             .map_err(|error| Fault::io("could not tell which program this is", error))?;
         let World { proxy_listen, secrets } = world.clone();
         let options = ComposeOptions { data: data.clone(), secrets, proxy_listen, exe };
-        let landfall = Landfall::open(options)
-            .await
-            .map_err(|error| Fault::unavailable("no engine could be started", error))?;
+        let landfall = Landfall::open(options).await.map_err(Fault::not_had)?;
         Ok(Self::Here { landfall: Box::new(landfall), data })
     }
 
@@ -160,10 +158,7 @@ impl Access {
         flags: &str,
     ) -> Result<u8, Fault> {
         let followed = match asked {
-            Ok(run_id) => {
-                let cancel = || -> BoxFuture<'_, _> { self.cancel(run_id, "Ctrl-C").boxed() };
-                follow(self.feed(run_id), json, flags, &cancel).await.map(|followed| (run_id, followed))
-            }
+            Ok(run_id) => self.show(run_id, json, flags).await.map(|followed| (run_id, followed)),
             Err(fault) => Err(fault),
         };
         if let Ok((run_id, Followed::Left)) = &followed {
@@ -175,6 +170,20 @@ impl Access {
         match followed? {
             (_, Followed::Settled(picture)) => Ok(picture.run.as_ref().map_or(LEFT, exit_code)),
             (_, Followed::Left) => Ok(LEFT),
+        }
+    }
+
+    async fn show(&self, run_id: RunId, json: bool, flags: &str) -> Result<Followed, Fault> {
+        let cancel = || -> BoxFuture<'_, _> { self.cancel(run_id, "Ctrl-C").boxed() };
+        let known_seq = self.known_seq(run_id).await?;
+        follow(self.feed(run_id), known_seq, json, flags, &cancel).await
+    }
+
+    /// Returns the place of the last event that is recorded.
+    async fn known_seq(&self, run_id: RunId) -> Result<u64, Fault> {
+        match self {
+            Self::Here { landfall, .. } => Ok(landfall.engine.run(run_id).await?.map_or(0, |run| run.seq)),
+            Self::Server(client) => Ok(client.run(run_id).await?.run.map_or(0, |run| run.seq)),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use landfall_engine::core::event::{Commit, Event, Origin};
+use landfall_engine::core::event::{Commit, Decision, Event, Origin};
 use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, PushedImage, SmokePassed, SmokeReport, Switched, TestCounts,
     TestReport,
@@ -25,10 +25,16 @@ pub struct Folder(TempDir);
 impl Folder {
     /// Returns a folder as an engine leaves it.
     pub fn written() -> Self {
+        Self::written_and_held().0
+    }
+
+    /// Returns a folder and what holds it, as an engine does, under its lock.
+    pub fn written_and_held() -> (Self, Opened) {
         let folder = Self(tempfile::tempdir().unwrap());
+        let options = Options { segment_bytes: 1024 * 1024, ..Options::default() };
+        let opened = DataDir::open(folder.path(), &options).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let opened = folder.open();
             let mut live = Writer::new(super::LIVE);
             for event in live_story(live.run_id) {
                 live.add(&opened, event).await;
@@ -45,13 +51,7 @@ impl Folder {
                 parked.add(&opened, event).await;
             }
         });
-        drop(runtime);
-        folder
-    }
-
-    /// Opens the folder as an engine does, under its lock.
-    pub fn open(&self) -> Opened {
-        DataDir::open(self.path(), &Options { segment_bytes: 1024 * 1024, ..Options::default() }).unwrap()
+        (folder, opened)
     }
 
     pub fn path(&self) -> &Path {
@@ -106,6 +106,23 @@ impl Folder {
         }
         assert!(changed, "there was nothing to change");
     }
+}
+
+/// Adds a run that was parked at its smoke test, tried again, and is at it.
+pub fn add_retried(opened: &Opened, id: &str) {
+    let mut story = parked_story();
+    story.push(Event::RunUnparked { decision: Decision::Retry });
+    story.push(Event::StageStarted { stage: Stage::Smoke, attempt: 2, deadline_ms: START_MS + 600_000 });
+    let mut writer = Writer::new(id);
+    let mut output = opened.outputs.open(writer.run_id, "smoke", 2).unwrap();
+    output.line("checked again").unwrap();
+    output.finish().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for event in story {
+            writer.add(opened, event).await;
+        }
+    });
 }
 
 /// Returns a text without what depends on today's date.

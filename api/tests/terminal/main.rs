@@ -11,6 +11,7 @@ use folder::Folder;
 
 const LIVE: &str = "018bcfe5-6800-7000-8000-9f3e1c2a7b4d";
 const PARKED: &str = "018bcfe5-6900-7000-8000-111111111111";
+const RETRIED: &str = "018bcfe5-6900-7000-8000-222222222222";
 
 /// Runs the binary, with nothing of the tester's own settings.
 fn landfall(data: &Path, args: &[&str]) -> Output {
@@ -92,8 +93,7 @@ fn a_copy_of_the_folder_replays_to_the_same_text_and_nothing_is_written_to_it() 
 
 #[test]
 fn a_folder_that_an_engine_holds_is_read_beside_it() {
-    let folder = Folder::written();
-    let held = folder.open();
+    let (folder, held) = Folder::written_and_held();
     assert!(ok(folder.path(), &["replay", LIVE]).contains("Verified:"));
     assert!(ok(folder.path(), &["runs"]).contains("9f3e1c2a7b4d"));
     drop(held);
@@ -169,6 +169,13 @@ fn what_stages_printed_is_shown_under_their_names() {
     // Nobody drives it, so there is nothing to wait for.
     assert_eq!(ok(folder.path(), &["logs", LIVE, "-f"]), ok(folder.path(), &["logs", LIVE]));
     fails(folder.path(), &["logs", LIVE, "--stage", "lunch"], 64);
+}
+
+#[test]
+fn following_a_run_goes_on_past_the_time_when_it_was_parked() {
+    let (folder, held) = Folder::written_and_held();
+    folder::add_retried(&held, RETRIED);
+    assert_eq!(ok(folder.path(), &["logs", RETRIED, "-f", "--stage", "smoke"]), "checked again\n");
 }
 
 #[test]
