@@ -87,7 +87,8 @@ pub(crate) fn basis(order: &Order, image: &str, script: &str) -> ContainerCreate
     ContainerCreateBody {
         image: Some(image.to_owned()),
         entrypoint: Some(vec!["sh".into(), "-ec".into()]),
-        cmd: Some(vec![script.to_owned()]),
+        // Two streams would reach us in any order; in one, what is printed last comes last.
+        cmd: Some(vec![format!("exec 2>&1; {script}")]),
         labels: Some(plan::labels(order)),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
