@@ -184,8 +184,8 @@ async fn until_exit(context: &Context, container: &Found) -> Unhealthy {
 /// Says how an app ended that should have kept running.
 pub(crate) fn ended(now: &Found, code: i64) -> String {
     let why = match code {
-        _ if now.oom_killed => "; it used more memory than it may (`[deploy] memory_mb`)",
-        KILLED => "; it was killed, most likely for want of memory (`[deploy] memory_mb`)",
+        _ if now.oom_killed => "; it used more memory than it may (`[deploy] memory`)",
+        KILLED => "; it was killed, most likely for want of memory (`[deploy] memory`)",
         127 => "; its command was not found",
         0 => "; a web app must keep running",
         _ => "",
