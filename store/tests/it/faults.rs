@@ -131,7 +131,7 @@ async fn survives(op: Op, error: ErrorKind, after: u64, kept: Kept) {
     let (store, _) = in_segments(&disk, 10_000);
     disk.fail(op, after, error);
     let mut told = Vec::new();
-    for n in 0..12 {
+    for n in 0..6 {
         let run = new_run();
         let asked = append(run, 0, life(run, if n % 2 == 0 { "shop" } else { "blog" }));
         match store.append(asked.clone()).await {

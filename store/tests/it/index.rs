@@ -52,7 +52,8 @@ async fn an_index_that_is_there_is_used() {
 
 #[tokio::test]
 async fn an_index_that_is_gone_empty_or_half_written_is_rebuilt() {
-    let damages: [(&str, fn(&Path)); 5] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 5] = [
         ("gone", |index| fs::remove_dir_all(index).unwrap()),
         ("empty", |index| {
             fs::remove_dir_all(index).unwrap();

@@ -19,8 +19,8 @@ async fn a_reader_beside_a_running_server_always_finds_a_whole_log() {
     let writing = tokio::spawn({
         let store = Arc::clone(&store);
         async move {
-            for _ in 0..20 {
-                many_runs(&store, 8).await;
+            for _ in 0..8 {
+                many_runs(&store, 6).await;
             }
         }
     });
