@@ -3,7 +3,7 @@
 //! The proxy is the fake of the unit tests, with the rules of the real one: what is tried here is what
 //! Docker does. Each test has a log id of its own, and removes what carries it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(dead_code, reason = "the fakes serve other tests too")]
 
 #[path = "../../src/testing/proxy.rs"]
