@@ -1,5 +1,7 @@
 //! Server-Sent Events: nothing is missed and nothing comes twice.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use landfall::server::TriggerRequest;
 use landfall_engine::core::run::RunId;
@@ -8,7 +10,7 @@ use reqwest::Response;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::fixture::{PATIENCE, TestServer, WorkingCopy};
+use crate::fixture::{PATIENCE, TestServer, WorkingCopy, until};
 
 async fn trigger(server: &TestServer, copy: &WorkingCopy) -> RunId {
     let repository = Some(copy.path().display().to_string());
@@ -180,12 +182,22 @@ async fn the_whole_log_is_followed_from_a_cursor_on() {
 async fn a_reader_that_hangs_up_is_dropped() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(data.path()).await;
-    let alone = std::sync::Arc::strong_count(server.app.engine.store());
-    let reader = stream(&server, "/v1/events", None).await;
-    let reading = std::sync::Arc::strong_count(server.app.engine.store());
-    drop(reader);
-    let store = std::sync::Arc::clone(server.app.engine.store());
-    crate::fixture::until(|| std::sync::Arc::strong_count(&store) <= alone + 1).await;
-    assert!(reading >= alone);
+    server.stages.hold(Stage::Test);
+    let copy = WorkingCopy::new().await;
+    let run = trigger(&server, &copy).await;
+    let path = format!("/v1/runs/{run}/events");
+    let mut first = stream(&server, &path, None).await;
+    up_to(&mut first, "\"stage\":\"test\"").await;
+
+    // The run stands still, so whoever else holds the store is a reader.
+    let holders = || Arc::strong_count(server.app.engine.store());
+    let with_one = holders();
+    let others = [stream(&server, &path, None).await, stream(&server, &path, None).await];
+    assert!(holders() > with_one);
+    drop(others);
+    until(|| holders() == with_one).await;
+    drop(first);
+    until(|| holders() < with_one).await;
+    server.stages.release(Stage::Test);
     server.stop().await;
 }
