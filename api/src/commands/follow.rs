@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::lines::EventLines;
 use crate::picture::frame::FRAME_MS;
 use crate::picture::model::Picture;
-use crate::picture::screen::{Screen, colour_on, text};
+use crate::picture::screen::{Screen, colour_on, say, text};
 use crate::picture::summary::summary;
 use crate::picture::text::harmless;
 
@@ -41,6 +41,8 @@ enum Form {
     Screen(Screen),
     Lines(Box<EventLines>),
     Json,
+    /// Nobody reads any more; the run goes on all the same.
+    Silent,
 }
 
 /// Follows a run to where nothing more happens without a person, then sums it up.
@@ -128,21 +130,28 @@ struct Shown {
 
 impl Shown {
     fn begin(json: bool) -> Self {
-        let form = match (json, Screen::open()) {
-            (true, _) => Form::Json,
-            (false, Some(screen)) => Form::Screen(screen),
-            (false, None) => Form::Lines(Box::default()),
-        };
+        let drawn = || Screen::open().map_or_else(|| Form::Lines(Box::default()), Form::Screen);
+        let form = if json { Form::Json } else { drawn() };
         Self { picture: Picture::default(), form }
     }
 
     fn take(&mut self, happening: Happening) -> Result<(), Fault> {
+        match self.told(happening) {
+            Err(Fault::HungUp) => {
+                self.form = Form::Silent;
+                Ok(())
+            }
+            told => told,
+        }
+    }
+
+    fn told(&mut self, happening: Happening) -> Result<(), Fault> {
         match &happening {
             Happening::Event(envelope) => self.picture.take(envelope),
             Happening::Line(line) => self.picture.print(line),
         }
         match (&mut self.form, happening) {
-            (Form::Screen(_), _) | (Form::Json, Happening::Line(_)) => Ok(()),
+            (Form::Screen(_) | Form::Silent, _) | (Form::Json, Happening::Line(_)) => Ok(()),
             (Form::Json, Happening::Event(envelope)) => stdout::json(&envelope),
             (Form::Lines(lines), Happening::Event(envelope)) => {
                 lines.tell(&envelope).iter().try_for_each(|line| stdout::line(line))
@@ -164,7 +173,7 @@ impl Shown {
     fn say(&self, message: &str) {
         match &self.form {
             Form::Screen(screen) => screen.say(message),
-            Form::Lines(_) | Form::Json => eprintln!("{message}"),
+            Form::Lines(_) | Form::Json | Form::Silent => say(message),
         }
     }
 
@@ -175,7 +184,10 @@ impl Shown {
             screen.close(&picture, SystemClock.now_ms());
             if is_settled {
                 let lines = summary(&picture, flags);
-                stdout::line(&text(&lines, colour_on(&std::io::stdout())))?;
+                match stdout::line(&text(&lines, colour_on(&std::io::stdout()))) {
+                    Err(Fault::HungUp) | Ok(()) => {}
+                    Err(fault) => return Err(fault),
+                }
             }
         }
         Ok(picture)

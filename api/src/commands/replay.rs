@@ -101,21 +101,19 @@ fn event_list(events: &[Envelope], width: Option<usize>) -> String {
 }
 
 fn verified(run_id: RunId, events: &[Envelope], log: Option<&Verification>) -> String {
+    let count = events.len();
     let head = events.last().map(|last| last.hash.to_string()).unwrap_or_default();
-    let mut text = format!(
-        "\nVerified: the {} events of run {run_id} are whole and every move was legal; their last hash is\n  {head}\n",
-        events.len(),
-    );
-    text += &match log {
+    match log {
         Some(log) => format!(
-            "The chain of all {} events of {} runs in this log is unbroken; its head is\n  {}\n",
+            "\nVerified: the {count} events of run {run_id} are whole and every move was legal; the last hash is\n  \
+             {head}\nThe chain of all {} events of {} runs in this log is unbroken; its head is\n  {}\n",
             log.events, log.runs, log.head
         ),
-        None => {
-            "The chain of hashes can be verified on the data folder alone: use --data there.\n".to_owned()
-        }
-    };
-    text
+        None => format!(
+            "\nVerified in part: run {run_id} has {count} events and every move was legal. Whether they are whole is told \
+             by the chain of hashes,\nwhich is read from the data folder alone: `landfall replay` there, or on a copy of it\n"
+        ),
+    }
 }
 
 /// Returns what is not in order, with its run and its place.

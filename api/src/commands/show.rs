@@ -12,9 +12,10 @@ use super::source::Source;
 use super::stdout;
 use crate::cli::{Global, ShowArgs};
 use crate::fault::Fault;
-use crate::picture::model::{Picture, counts};
+use crate::picture::model::Picture;
 use crate::picture::summary::decisions;
 use crate::picture::text::harmless;
+use crate::picture::words::counts;
 
 /// Shows a run.
 ///

@@ -19,6 +19,7 @@ use crate::cli::{Global, World};
 use crate::client::Client;
 use crate::compose::{ComposeOptions, Landfall};
 use crate::fault::Fault;
+use crate::picture::screen::say;
 use crate::server::{RollbackRequest, TriggerName, TriggerRequest};
 
 /// The exit code for a run that was left while it went on, as the shell has it for Ctrl-C.
@@ -232,5 +233,5 @@ fn actor() -> String {
 
 /// Says something beside the result.
 pub fn said(message: &str) {
-    eprintln!("landfall: {message}");
+    say(&format!("landfall: {message}"));
 }

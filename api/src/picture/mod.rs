@@ -13,3 +13,4 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod words;

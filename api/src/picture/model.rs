@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use landfall_engine::audit::{cause_in_words, row_of, short_digest};
 use landfall_engine::core::event::{Envelope, Event, Found, HeldCommit, Origin};
 use landfall_engine::core::evolve::{Place, evolve};
-use landfall_engine::core::facts::{Facts, Failure, TestReport};
+use landfall_engine::core::facts::{Facts, Failure};
 use landfall_engine::core::run::{Blocked, Phase, Run, RunState};
 use landfall_engine::core::stage::Stage;
+
+use super::words::{doing, fact, origin_in_words};
 
 /// How many of the last lines of output are kept: enough to see that something moves, few enough that
 /// the eight steps stay in view.
@@ -359,56 +361,3 @@ impl Picture {
 }
 
 const WAITS_FOR_LANE: &str = "waits until no other run deploys here";
-
-fn origin_in_words(branch: Option<&str>, author: &str) -> String {
-    match branch {
-        Some(branch) => format!("{branch}, by {author}"),
-        None => format!("by {author}"),
-    }
-}
-
-/// Says what goes on, where the title of the step does not.
-const fn doing(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Checkout => "laying the commit out",
-        Stage::ReleaseCommand => "running the release command",
-        Stage::GoLive => "switching the traffic",
-        Stage::PublicSmoke => "checking the public address",
-        Stage::Test | Stage::Build | Stage::PushImage | Stage::Deploy | Stage::Smoke => "",
-    }
-}
-
-/// Returns what a stage found out in the few words that fit beside its step.
-fn fact(facts: &Facts) -> String {
-    match facts {
-        Facts::Checkout(checkout) => format!("configured by {}", checkout.configured_by),
-        Facts::Test(report) => counts(report),
-        Facts::Build(built) if built.generated_dockerfile => {
-            format!("{}, by a generated Dockerfile", short_digest(&built.image_id))
-        }
-        Facts::Build(built) => short_digest(&built.image_id),
-        Facts::PushImage(image) => format!("{}@{}", image.repository, short_digest(&image.digest)),
-        Facts::ReleaseCommand => "the release command is done".into(),
-        Facts::Deploy(candidate) => {
-            format!("{} healthy in {} ms", candidate.address, candidate.healthy_after_ms)
-        }
-        Facts::Smoke(report) | Facts::PublicSmoke(report) => checks(report.checks.len()),
-        Facts::GoLive(switched) => format!("traffic switched at {}", switched.address),
-    }
-}
-
-fn checks(count: usize) -> String {
-    format!("{count} {} passed", if count == 1 { "check" } else { "checks" })
-}
-
-/// Returns the counts of a test report in a few words.
-pub fn counts(report: &TestReport) -> String {
-    let Some(counts) = report.counts else { return format!("exit code {}", report.exit_code) };
-    let parts = [(counts.failed, "failed"), (counts.passed, "passed"), (counts.skipped, "skipped")];
-    let said: Vec<_> = parts
-        .into_iter()
-        .filter(|(count, word)| *count > 0 || *word == "passed")
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    said.join(", ")
-}

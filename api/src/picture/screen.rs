@@ -53,7 +53,7 @@ impl Screen {
 
     /// Says something above the picture.
     pub fn say(&self, message: &str) {
-        self.bar.suspend(|| eprintln!("{message}"));
+        self.bar.suspend(|| say(message));
     }
 
     /// Leaves the last picture on the terminal.
@@ -61,8 +61,13 @@ impl Screen {
         on_screen().take();
         self.bar.finish_and_clear();
         let lines = draw(picture, now_ms, Size { height: USUAL.height, ..size_of_stderr() });
-        eprintln!("{}\n", text(&lines, self.colour));
+        say(&format!("{}\n", text(&lines, self.colour)));
     }
+}
+
+/// Says something on stderr. Nobody who reads it is no reason to stop.
+pub fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// Keeps the terminal from echoing keys into the picture, which would then be cleared one line short.

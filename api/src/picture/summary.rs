@@ -6,8 +6,9 @@ use landfall_engine::core::facts::Failure;
 use landfall_engine::core::run::{Blocked, Parked, Run, RunState};
 use landfall_engine::core::stage::Stage;
 
-use super::model::{Picture, Undone, counts};
+use super::model::{Picture, Undone};
 use super::text::{Line, Tone, harmless};
+use super::words::counts;
 
 /// How many of the last lines of a candidate or a build are shown. The whole output is in the logs.
 const EVIDENCE_MAX: usize = 20;
