@@ -209,7 +209,7 @@ pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, Str
         return Ok(Probe::NotStarted);
     };
     if !container.is_running() || container.restarts > 0 {
-        let reason = health::ended(&container, container.exit_code);
+        let reason = health::ended(&container, None);
         let failure = evidence(context, &name, reason).await;
         return Ok(Probe::Done(Outcome::Failed(failure)));
     }

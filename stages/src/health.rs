@@ -14,13 +14,16 @@ use reqwest::header::HOST;
 
 use crate::candidate::{self, Found};
 use crate::context::Context;
-use crate::docker::explain;
+use crate::docker::{explain, is_not_found};
 
 /// The pause after the first probe; an app that is up at once is seen at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// What is left of the stage's own limit for reading the last lines of the app.
 const REPORT_RESERVE_MS: u64 = 3_000;
+
+/// An app that ended once ends again within this time, or runs now.
+const NEXT_EXIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Linux says so when a process was killed, which for want of memory is the usual way.
 const KILLED: i64 = 137;
@@ -96,7 +99,7 @@ async fn too_late(
     if let Ok(Some(now)) = candidate::find(context, &container.name).await
         && (!now.is_running() || now.restarts > container.restarts)
     {
-        return ended(&now, now.exit_code);
+        return ended(&now, None);
     }
     format!(
         "the app did not become healthy within {:?}: the last of {probes} probes, GET {}, {said}; expected 2xx or 3xx \
@@ -145,49 +148,55 @@ fn cause(error: &dyn std::error::Error) -> String {
 /// Waits for the end of the container, and says how it ended.
 async fn until_exit(context: &Context, container: &Found) -> Unhealthy {
     let name = &container.name;
-    // Docker answers this one when the container ends, and at once when it has ended already. One that was restarted
-    // in between runs again; the count tells.
+    // Docker answers this one when the container ends, and at once when it has ended already. One that ended before
+    // we asked and was started again is found by its count of restarts.
     let mut waiting = std::pin::pin!(context.docker.api().wait_container(name, None));
-    let first_look = async {
+    let restarted = async {
         match candidate::find(context, name).await {
-            Ok(Some(now)) if now.is_running() && now.restarts == container.restarts => {
-                std::future::pending::<()>().await;
-                None
-            }
-            Ok(now) => now.map(|now| now.exit_code),
-            Err(_) => {
-                std::future::pending::<()>().await;
-                None
-            }
+            Ok(Some(now)) if now.restarts > container.restarts => {}
+            Ok(Some(_)) | Err(_) => std::future::pending().await,
+            Ok(None) => {}
         }
     };
-    let code = tokio::select! {
-        answer = waiting.next() => match answer {
-            Some(Ok(answer)) => Some(answer.status_code),
-            Some(Err(Error::DockerContainerWaitError { code, .. })) => Some(code),
-            Some(Err(error)) if crate::docker::is_not_found(&error) => None,
-            Some(Err(error)) => return Unhealthy::NoAnswer(explain(&format!("waiting for the container {name}"), &error)),
-            None => return Unhealthy::NoAnswer("Docker stopped waiting for the candidate; is it shutting down?".into()),
+    let answer = tokio::select! {
+        answer = waiting.next() => answer,
+        // Its next exit tells the code that the first one had, and comes soon or never.
+        () = restarted => match tokio::time::timeout(NEXT_EXIT_LIMIT, waiting.next()).await {
+            Ok(answer) => answer,
+            Err(_) => return of_container(context, name, None).await,
         },
-        code = first_look => code,
     };
-    match (candidate::find(context, name).await, code) {
-        (Ok(Some(now)), code) => Unhealthy::Red(ended(&now, code.unwrap_or(now.exit_code))),
-        (Ok(None), _) => Unhealthy::Red(format!("the container {name} is gone: did somebody remove it?")),
-        (Err(_), Some(code)) => {
-            Unhealthy::Red(format!("the app ended with exit code {code} before it was healthy"))
+    match answer {
+        Some(Ok(answer)) => of_container(context, name, Some(answer.status_code)).await,
+        Some(Err(Error::DockerContainerWaitError { code, .. })) => {
+            of_container(context, name, Some(code)).await
         }
-        (Err(reason), None) => Unhealthy::NoAnswer(reason),
+        Some(Err(error)) if is_not_found(&error) => of_container(context, name, None).await,
+        Some(Err(error)) => {
+            Unhealthy::NoAnswer(explain(&format!("waiting for the container {name}"), &error))
+        }
+        None => Unhealthy::NoAnswer("Docker stopped waiting for the candidate; is it shutting down?".into()),
     }
 }
 
-/// Says how an app ended that should have kept running.
-pub(crate) fn ended(now: &Found, code: i64) -> String {
+async fn of_container(context: &Context, name: &str, code: Option<i64>) -> Unhealthy {
+    match candidate::find(context, name).await {
+        Ok(Some(now)) => Unhealthy::Red(ended(&now, code)),
+        Ok(None) => Unhealthy::Red(format!("the container {name} is gone: did somebody remove it?")),
+        Err(reason) => Unhealthy::NoAnswer(reason),
+    }
+}
+
+/// Says how an app ended that should have kept running. `code` is its exit code, where it is known.
+pub(crate) fn ended(now: &Found, code: Option<i64>) -> String {
+    // Docker forgets the code of a container that runs again.
+    let code = code.or((!now.is_running()).then_some(now.exit_code));
+    let how = code.map_or(String::new(), |code| format!(" with exit code {code}"));
     let why = match code {
         _ if now.oom_killed => "; it used more memory than it may (`[deploy] memory`)",
-        KILLED => "; it was killed, most likely for want of memory (`[deploy] memory`)",
-        127 => "; its command was not found",
-        0 => "; a web app must keep running",
+        Some(KILLED) => "; it was killed, most likely for want of memory (`[deploy] memory`)",
+        Some(127) => "; its command was not found",
+        Some(0) => "; a web app must keep running",
         _ => "",
     };
     let again = match now.status {
@@ -196,7 +205,7 @@ pub(crate) fn ended(now: &Found, code: i64) -> String {
         }
         _ => "",
     };
-    format!("the app ended with exit code {code} before it was healthy{again}{why}")
+    format!("the app ended{how} before it was healthy{again}{why}")
 }
 
 #[cfg(test)]

@@ -345,7 +345,7 @@ async fn an_app_that_wants_too_much_memory_is_told_so() {
     world.write("app.py", "x = bytearray(256 * 1024 * 1024)\n");
     world.publish().await;
     let failure = failure(world.execute(Stage::Deploy).await);
-    assert!(failure.reason.contains("137") && failure.reason.contains("memory_mb"), "{failure:?}");
+    assert!(failure.reason.contains("137") && failure.reason.contains("[deploy] memory"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -354,7 +354,8 @@ async fn a_command_that_is_not_in_the_image_is_red() {
     world.write("Dockerfile", "FROM python:3.12-slim\nCMD [\"no-such-command\"]\n");
     world.publish().await;
     let failure = failure(world.execute(Stage::Deploy).await);
-    assert!(failure.reason.contains("no-such-command") || failure.reason.contains("127"), "{failure:?}");
+    assert!(failure.reason.contains("exit code 127"), "{failure:?}");
+    assert!(failure.tail.iter().any(|line| line.contains("no-such-command")), "{failure:?}");
 }
 
 #[tokio::test]
