@@ -306,6 +306,8 @@ impl Probe {
 pub struct Keep {
     /// Whose objects are looked at; another log's are left alone.
     pub log_id: Uuid,
+    /// When this was put together, in milliseconds since 1970. What belongs to a later run stays too.
+    pub as_of_ms: u64,
     /// Runs that are open: everything that is theirs stays.
     pub runs: BTreeSet<RunId>,
     /// Containers of releases that serve or are kept warm, by name.

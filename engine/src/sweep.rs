@@ -51,8 +51,9 @@ async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
 
 async fn what_to_keep(shared: &Shared) -> Result<(Keep, Option<u64>), EngineError> {
     let store = &shared.parts.store;
-    // The driven runs are read first: a run that is triggered later is newer than all that is swept.
-    let mut keep = Keep { log_id: store.log_id(), runs: shared.driven_runs(), ..Keep::default() };
+    // The time first, then the driven runs: a run that is not among them was triggered later.
+    let as_of_ms = shared.parts.clock.now_ms();
+    let mut keep = Keep { log_id: store.log_id(), as_of_ms, runs: shared.driven_runs(), ..Keep::default() };
     keep.runs.extend(store.open_runs().await?);
     for run_id in keep.runs.clone() {
         // An unreadable run keeps what is its own by its id; what it refers to can't be known.

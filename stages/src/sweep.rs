@@ -18,19 +18,18 @@ use landfall_engine::ports::Keep;
 use crate::candidate::remove_container;
 use crate::context::Context;
 use crate::docker::{explain, is_conflict, is_not_found};
-use crate::health::now_ms;
 use crate::plan::{LABEL_LOG, LABEL_PORT, LABEL_RUN};
 
 /// How long a swept container may take to end; its requests were drained long before.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A run that began so shortly before the sweep may be missing in the list of what to keep. Its leftovers are
-/// the next sweep's.
+/// A run's id is made a moment before the run is known. Leftovers of runs as young as this when the list of what
+/// to keep was made are the next sweep's.
 const TOO_YOUNG_MS: u64 = 2_000;
 
 /// Removes what nobody owns, and returns a line for each thing. One that can't be removed does not stop the others.
 pub(crate) async fn sweep(context: &Context, keep: &Keep) -> Result<Vec<String>, String> {
-    let owners = Owners { keep, before_ms: now_ms().saturating_sub(TOO_YOUNG_MS) };
+    let owners = Owners { keep };
     let mut removed = Vec::new();
     removed.extend(work_folders(context, &owners).await?);
     removed.extend(containers(context, &owners).await?);
@@ -42,7 +41,6 @@ pub(crate) async fn sweep(context: &Context, keep: &Keep) -> Result<Vec<String>,
 
 struct Owners<'a> {
     keep: &'a Keep,
-    before_ms: u64,
 }
 
 impl Owners<'_> {
@@ -57,7 +55,8 @@ impl Owners<'_> {
     }
 
     fn is_over(&self, run: RunId) -> bool {
-        !self.keep.runs.contains(&run) && began_ms(run).is_none_or(|began| began < self.before_ms)
+        let before_ms = self.keep.as_of_ms.saturating_sub(TOO_YOUNG_MS);
+        !self.keep.runs.contains(&run) && began_ms(run).is_none_or(|began| began < before_ms)
     }
 }
 
@@ -223,8 +222,8 @@ mod tests {
     fn only_what_is_ours_and_of_a_run_that_is_over_is_an_orphan() {
         let (ours, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (over, open, young) = (run_at(1_000), run_at(1_001), run_at(50_000));
-        let keep = Keep { log_id: ours, runs: [open].into(), ..Keep::default() };
-        let owners = Owners { keep: &keep, before_ms: 40_000 };
+        let keep = Keep { log_id: ours, as_of_ms: 50_001, runs: [open].into(), ..Keep::default() };
+        let owners = Owners { keep: &keep };
         assert!(owners.is_orphan(&labels(ours, Some(over))));
         assert!(!owners.is_orphan(&labels(ours, Some(open))), "an open run's");
         assert!(!owners.is_orphan(&labels(ours, Some(young))), "a run's that may be missing in the list");

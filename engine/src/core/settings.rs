@@ -126,7 +126,7 @@ impl Default for BuildSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RegistrySettings {
-    /// Host and port.
+    /// Host and port, and a path where the registry has several tenants: `ghcr.io/acme`.
     pub server: String,
     /// User name, when the registry asks for one.
     pub username: Option<String>,

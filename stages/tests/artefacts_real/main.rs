@@ -407,7 +407,7 @@ async fn a_sweep_removes_what_nobody_owns_and_nothing_else() {
     assert_eq!(world.sweep(Keep::default()).await, [""; 0], "what the proxy routes to was swept");
     world.routes.lock().unwrap().clear();
 
-    let foreign = Keep { log_id: Uuid::new_v4(), ..Keep::default() };
+    let foreign = Keep { log_id: Uuid::new_v4(), as_of_ms: u64::MAX, ..Keep::default() };
     assert_eq!(world.stages.sweep(&foreign).await.unwrap(), [""; 0]);
     let retained = Keep { images: [image.by_digest()].into(), ..Keep::default() };
     assert_eq!(world.sweep(retained).await, [format!("container {}", candidate.container)]);

@@ -209,7 +209,7 @@ impl World {
     }
 
     pub async fn sweep(&self, keep: Keep) -> Vec<String> {
-        self.stages.sweep(&Keep { log_id: self.log_id, ..keep }).await.unwrap()
+        self.stages.sweep(&Keep { log_id: self.log_id, as_of_ms: u64::MAX, ..keep }).await.unwrap()
     }
 }
 
