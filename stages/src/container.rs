@@ -1,9 +1,8 @@
-//! A container that does one thing and ends: created, filled, attached to, started, followed, read.
+//! A container that does one thing and ends: created, attached to, started, followed, read.
 //!
 //! ```text
-//! look ─absent─▶ create ─▶ upload ─▶ attach ─▶ start ─▶ lines … ─▶ wait ─▶ inspect
-//!   ├─running──────────────────────────────────────▶ logs from the start ─┘
-//!   └─ended────────────────────────────────────────────────────────▶ read
+//! look ─absent─▶ create ─▶ attach ─▶ start ─▶ files in, lines out … ─▶ wait ─▶ inspect
+//!   └─running, ended──────────────────────▶ lines from the first one ─────┘
 //! ```
 //!
 //! **Nothing is removed here after the end**: the engine may die before the outcome is recorded, and then the
@@ -38,6 +37,9 @@ pub(crate) use image::ensure_image;
 /// How long output may still come after the end: what was printed is on its way already.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// A line after which nothing is for people any more.
+pub(crate) const MARK: &str = "\u{2}landfall\u{2}";
+
 /// A container that does one thing and ends.
 pub(crate) struct OneShot<'a> {
     /// Its name, from `plan::one_shot_name`.
@@ -46,8 +48,8 @@ pub(crate) struct OneShot<'a> {
     pub(crate) body: ContainerCreateBody,
     /// How to log in at the app's registry, if the image has to be pulled from there.
     pub(crate) registry: &'a RegistrySettings,
-    /// What is laid into it before it starts, and where. The folder must be there: a working directory is.
-    pub(crate) files: Option<(&'static str, files::Files)>,
+    /// What it gets through its stdin; its body is made ready for that by [`files::expect`].
+    pub(crate) files: Option<files::Files>,
     /// Whose it is.
     pub(crate) order: &'a Order,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Ended {
     pub(crate) oom: bool,
     /// The last lines that it printed.
     pub(crate) tail: Vec<String>,
+    /// What it printed after [`MARK`], as one line: what is for us and not for people.
+    pub(crate) marked: Option<String>,
 }
 
 /// How a container stands.
@@ -118,7 +122,7 @@ pub(crate) async fn run_to_end(
     ensure_image(context, &image, shot.registry, output).await?;
     let name = shot.name.clone();
     create(context, &name, shot.body).await?;
-    let started = fill_and_start(context, &name, shot.files, output).await;
+    let started = start(context, &name, shot.files, output).await;
     if let Err(Stopped::Failed(_)) = &started {
         // It never ran, so nothing is lost with it. After "no answer" a probe has to find it.
         let _ = remove(context, shot.order, &name).await;
@@ -128,9 +132,19 @@ pub(crate) async fn run_to_end(
 
 /// Prints a container's output from its first line and waits for its end.
 pub(crate) async fn follow(context: &Context, name: &str, output: &Output) -> Result<Ended, Stopped> {
+    follow_quietly(context, name, &|line| output.line(line)).await
+}
+
+/// Reads how a container ended and what it printed, and prints nothing.
+pub(crate) async fn reread(context: &Context, name: &str) -> Result<Ended, String> {
+    let ended = follow_quietly(context, name, &|_| ()).await;
+    ended.map_err(|stopped| stopped.reason().to_owned())
+}
+
+async fn follow_quietly(context: &Context, name: &str, print: &impl Fn(&str)) -> Result<Ended, Stopped> {
     let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).build();
     let logs = context.docker.api().logs(name, Some(options));
-    to_the_end(context, name, logs, output).await
+    to_the_end(context, name, logs, std::future::ready(()), print).await
 }
 
 /// Says how the container of this name stands; an error when it is not the order's own, or Docker is silent.
@@ -161,7 +175,7 @@ pub(crate) async fn tail(context: &Context, name: &str) -> Result<Vec<String>, S
         printer.take(piece, &|_| ());
     }
     printer.finish(&|_| ());
-    Ok(printer.tail.into_lines())
+    Ok(printer.lines.tail.into_lines())
 }
 
 /// Kills and removes a container, with the volumes that only it knows. One that is not ours is left alone.
@@ -230,7 +244,7 @@ fn standing(found: &ContainerInspectResponse) -> Standing {
         Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Standing::Ended(Ended {
             exit_code: state.exit_code.unwrap_or(-1),
             oom: state.oom_killed.unwrap_or(false),
-            tail: Vec::new(),
+            ..Ended::default()
         }),
         Some(_) => Standing::Running,
     }
@@ -248,21 +262,22 @@ async fn create(context: &Context, name: &str, body: ContainerCreateBody) -> Res
     }
 }
 
-async fn fill_and_start(
+async fn start(
     context: &Context,
     name: &str,
-    files: Option<(&'static str, files::Files)>,
+    files: Option<files::Files>,
     output: &Output,
 ) -> Result<Ended, Stopped> {
     let api = context.docker.api();
-    if let Some((folder, files)) = files {
-        files::upload(context, name, folder, files).await?;
-    }
-    let options = AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
+    let options = AttachContainerOptionsBuilder::default().stream(true).stdin(files.is_some());
+    let options = options.stdout(true).stderr(true).build();
     let attached = context.docker.ask(api.attach_container(name, Some(options))).await;
     let attached = attached.map_err(|error| no_answer("attaching to the container", &error))?;
     match api.start_container(name, None).await {
-        Ok(()) => to_the_end(context, name, attached.output, output).await,
+        Ok(()) => {
+            let pouring = files::pour(files, attached.input, output);
+            to_the_end(context, name, attached.output, pouring, &|line| output.line(line)).await
+        }
         Err(error) if docker::status(&error) == Some(400) => {
             Err(Stopped::failed(format!("the container could not be started: {}", docker::message(&error))))
         }
@@ -275,26 +290,30 @@ async fn to_the_end(
     context: &Context,
     name: &str,
     stream: impl Stream<Item = Result<LogOutput, Error>>,
-    output: &Output,
+    pouring: impl Future<Output = ()>,
+    print: &impl Fn(&str),
 ) -> Result<Ended, Stopped> {
     let mut printer = Printer::default();
     {
-        let mut printing = std::pin::pin!(printer.print(stream, output));
+        let mut streaming = std::pin::pin!(async { tokio::join!(pouring, printer.print(stream, print)) });
         let mut waiting = std::pin::pin!(wait(context, name));
         tokio::select! {
-            () = &mut printing => waiting.await?,
+            _ = &mut streaming => waiting.await?,
             ended = &mut waiting => {
                 ended?;
-                let _ = tokio::time::timeout(DRAIN_LIMIT, &mut printing).await;
+                let _ = tokio::time::timeout(DRAIN_LIMIT, &mut streaming).await;
             }
         }
     }
-    printer.finish(&|line| output.line(line));
+    printer.finish(print);
     let docker = &context.docker;
     let found = docker.ask(docker.api().inspect_container(name, None)).await;
     let found = found.map_err(|error| no_answer("reading how the container ended", &error))?;
     match standing(&found) {
-        Standing::Ended(ended) => Ok(Ended { tail: printer.tail.into_lines(), ..ended }),
+        Standing::Ended(ended) => {
+            let Lines { tail, marked, .. } = printer.lines;
+            Ok(Ended { tail: tail.into_lines(), marked, ..ended })
+        }
         other => Err(Stopped::errored(format!("the container {name} should have ended and is {other:?}"))),
     }
 }
@@ -325,17 +344,26 @@ async fn remove_by_name(context: &Context, name: &str) -> Result<(), String> {
 struct Printer {
     stdout: LineBuffer,
     stderr: LineBuffer,
+    lines: Lines,
+}
+
+/// What was printed so far.
+#[derive(Default)]
+struct Lines {
     tail: Tail,
+    marked: Option<String>,
+    /// An empty line that is held back: the one before the mark is part of it.
+    blank: bool,
 }
 
 impl Printer {
-    async fn print(&mut self, stream: impl Stream<Item = Result<LogOutput, Error>>, output: &Output) {
+    async fn print(&mut self, stream: impl Stream<Item = Result<LogOutput, Error>>, print: &impl Fn(&str)) {
         let mut stream = std::pin::pin!(stream);
         while let Some(piece) = stream.next().await {
             match piece {
-                Ok(piece) => self.take(piece, &|line| output.line(line)),
+                Ok(piece) => self.take(piece, print),
                 Err(error) => {
-                    output.line(&docker::explain("(the output breaks off here)", &error));
+                    print(&docker::explain("(the output breaks off here)", &error));
                     return;
                 }
             }
@@ -349,18 +377,38 @@ impl Printer {
                 (&mut self.stdout, message)
             }
         };
-        buffer.push(message, |line| {
-            print(line);
-            self.tail.push(line);
-        });
+        buffer.push(message, |line| self.lines.take(line, print));
     }
 
     fn finish(&mut self, print: &impl Fn(&str)) {
         for buffer in [&mut self.stdout, &mut self.stderr] {
-            buffer.finish(|line| {
+            buffer.finish(|line| self.lines.take(line, print));
+        }
+        self.lines.release_blank(print);
+    }
+}
+
+impl Lines {
+    fn take(&mut self, line: &str, print: &impl Fn(&str)) {
+        if let Some(marked) = &mut self.marked {
+            marked.push_str(line);
+        } else if line == MARK {
+            self.blank = false;
+            self.marked = Some(String::new());
+        } else {
+            self.release_blank(print);
+            if line.is_empty() {
+                self.blank = true;
+            } else {
                 print(line);
                 self.tail.push(line);
-            });
+            }
+        }
+    }
+
+    fn release_blank(&mut self, print: &impl Fn(&str)) {
+        if std::mem::take(&mut self.blank) {
+            print("");
         }
     }
 }

@@ -44,10 +44,7 @@ pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, Str
             Ok(Probe::NotStarted)
         }
         Standing::Running => Ok(Probe::Running),
-        Standing::Ended(ended) => {
-            let ended = Ended { tail: container::tail(context, &name).await?, ..ended };
-            Ok(Probe::Done(outcome(release, ended)))
-        }
+        Standing::Ended(_) => Ok(Probe::Done(outcome(release, container::reread(context, &name).await?))),
     }
 }
 

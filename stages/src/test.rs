@@ -3,10 +3,12 @@
 //! The source is copied in and the dependencies come from a volume, so a test can neither touch what is built
 //! later nor wait for what was installed before. With `[test] host = true` this is [`host_test`]'s work.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use bollard::models::{ContainerCreateBody, Mount, MountType, MountVolumeOptions};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bollard::models::ContainerCreateBody;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::settings::{Settings, TestSettings};
 use landfall_engine::ports::{Order, Output, Probe};
@@ -15,16 +17,16 @@ use crate::container::files::{self, Files};
 use crate::container::{self, Ended, OneShot, Standing};
 use crate::context::Context;
 use crate::deps::{self, Dependencies};
+use crate::junit::Report;
 use crate::stopped::Stopped;
 use crate::{host_test, junit, plan};
 
 mod script;
 pub(crate) mod verdict;
+mod volumes;
 
 use verdict::Finished;
 
-/// Where everything of ours is inside the container.
-const ROOT: &str = "/landfall";
 /// The working directory: the source. Its path is part of what is installed, since packages can be editable.
 const SOURCE: &str = "/landfall/source";
 /// Where the volume of the dependencies is.
@@ -57,7 +59,11 @@ pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Ou
     };
     let name = shot.name.clone();
     let ended = container::run_to_end(context, shot, output).await;
-    concluded(context, &settings.test, &name, ended).await
+    let outcome = concluded(context, &settings.test, &name, ended).await;
+    if matches!(outcome, Outcome::Succeeded(_)) {
+        volumes::forget_old(context, order).await;
+    }
+    outcome
 }
 
 /// Says what became of the container of this attempt.
@@ -74,8 +80,8 @@ pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, Str
             Ok(Probe::NotStarted)
         }
         Standing::Running => Ok(Probe::Running),
-        Standing::Ended(ended) => {
-            let ended = Ended { tail: container::tail(context, &name).await?, ..ended };
+        Standing::Ended(_) => {
+            let ended = container::reread(context, &name).await?;
             Ok(Probe::Done(outcome(context, &settings.test, &name, ended).await?))
         }
     }
@@ -141,7 +147,7 @@ async fn prepared<'a>(
         name,
         body: body(order, &settings.test, needed.as_ref(), &source),
         registry: &settings.registry,
-        files: Some((ROOT, laid_in(&settings.test, needed.as_ref(), &source))),
+        files: Some(laid_in(&settings.test, needed.as_ref(), &source)),
         order,
     })
 }
@@ -162,7 +168,8 @@ fn body(
     needed: Option<&Dependencies>,
     source: &Path,
 ) -> ContainerCreateBody {
-    let mut body = container::basis(order, &settings.image, &format!("exec sh {ROOT}/run.sh"));
+    let mut body = container::basis(order, &settings.image, "exec sh /landfall/run.sh </dev/null");
+    files::expect(&mut body);
     body.working_dir = Some(SOURCE.into());
     // The source is laid in as root's, and an image of the app's own may run as somebody else.
     body.user = Some("0:0".into());
@@ -178,11 +185,8 @@ fn body(
     host.cpu_quota =
         Some(i64::try_from(settings.cpu_millis).unwrap_or(i64::MAX).saturating_mul(CPU_PERIOD_US / 1_000));
     host.mounts = needed.map(|needed| {
-        let labels = plan::shared_labels(order.log_id);
-        vec![
-            volume(format!("landfall-deps-{}", needed.hash), DEPS, labels.clone()),
-            volume(PIP_CACHE_VOLUME.into(), PIP_CACHE, labels),
-        ]
+        let cache = volumes::mount(PIP_CACHE_VOLUME.into(), PIP_CACHE, plan::shared_labels(order.log_id));
+        vec![volumes::of(order, needed, DEPS), cache]
     });
     body
 }
@@ -208,16 +212,6 @@ fn in_container(order: &Order, settings: &TestSettings, source: &Path) -> BTreeM
     env
 }
 
-fn volume(name: String, target: &str, labels: HashMap<String, String>) -> Mount {
-    Mount {
-        typ: Some(MountType::VOLUME),
-        source: Some(name),
-        target: Some(target.to_owned()),
-        volume_options: Some(MountVolumeOptions { labels: Some(labels), ..MountVolumeOptions::default() }),
-        ..Mount::default()
-    }
-}
-
 async fn concluded(
     context: &Context,
     settings: &TestSettings,
@@ -237,18 +231,36 @@ async fn outcome(
     name: &str,
     ended: Ended,
 ) -> Result<Outcome, String> {
+    if files::is_not_filled(&ended) {
+        return Ok(verdict::not_filled(settings, &ended.tail));
+    }
     let is_not_installed = ended.exit_code == script::NOT_INSTALLED
         && files::download(context, name, script::NOT_INSTALLED_MARKER, usize::MAX).await?.is_some();
     if is_not_installed {
         return Ok(verdict::not_installed(ended.tail));
     }
-    let report = match settings.junit.as_str() {
-        "" => None,
-        junit => files::download(context, name, &format!("{SOURCE}/{junit}"), REPORT_BYTES_MAX).await?,
-    };
-    let Ended { exit_code, oom, tail } = ended;
-    let report = report.as_deref().and_then(junit::read);
+    let Ended { exit_code, oom, tail, marked } = ended;
+    let report = report(context, settings, name, marked.as_deref()).await?;
     Ok(verdict::of(settings, Finished { exit_code, oom, tail, report }))
+}
+
+/// Reads the report that came with the output, or the file itself when it did not come whole.
+async fn report(
+    context: &Context,
+    settings: &TestSettings,
+    name: &str,
+    sent: Option<&str>,
+) -> Result<Option<Report>, String> {
+    if settings.junit.is_empty() || sent == Some("") {
+        return Ok(None);
+    }
+    let decoded = sent.and_then(|sent| BASE64.decode(sent).ok());
+    if let Some(report) = decoded.as_deref().and_then(junit::read).filter(|report| report.counts.is_some()) {
+        return Ok(Some(report));
+    }
+    let path = format!("{SOURCE}/{}", settings.junit);
+    let file = files::download(context, name, &path, REPORT_BYTES_MAX).await?;
+    Ok(file.as_deref().and_then(junit::read))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
 use uuid::Uuid;
 
+use bollard::models::MountType;
+
 use super::*;
 
 fn order() -> Order {
@@ -72,9 +74,13 @@ fn without_dependencies_nothing_is_installed_or_mounted() {
     let settings = TestSettings::default();
     let body = body(&order(), &settings, None, Path::new("/nowhere"));
     assert_eq!(body.host_config.unwrap().mounts, None);
+    let script = script::run(None, "out/report $x.xml");
+    assert!(script.contains("\nrm -f -- 'out/report $x.xml'\n"), "{script}");
+    assert!(script.contains("base64 -w 0 <'out/report $x.xml'\n"), "{script}");
+    assert!(!script.contains("install"), "{script}");
     assert_eq!(
-        script::run(None, "out/report $x.xml"),
-        "set -eu\nDEPS=/landfall/deps\nrm -f -- 'out/report $x.xml'\nexec sh -e /landfall/command.sh\n"
+        script::run(None, ""),
+        "set -eu\nDEPS=/landfall/deps\ncode=0\nsh -e /landfall/command.sh || code=$?\nexit $code\n"
     );
 }
 

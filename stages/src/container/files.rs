@@ -1,4 +1,4 @@
-//! Files into a container before it starts, and out of it after its end, as tar streams.
+//! Files into a container before its script begins, and out of it after its end, as tar streams.
 //!
 //! Nothing of the host is mounted: what runs inside can't touch the source that is built later, and the engine
 //! may be on another machine.
@@ -6,21 +6,31 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use landfall_engine::ports::Output;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::no_answer;
+use super::Ended;
 use crate::context::Context;
 use crate::docker;
-use crate::stopped::Stopped;
 
 /// One piece of a tar stream.
 const PIECE_BYTES: usize = 128 * 1024;
 
 /// Pieces that wait for Docker to take them: a megabyte hides the latency, and bounds the memory.
 const PIECES_QUEUED: usize = 8;
+
+/// Where the files end up.
+pub(crate) const FOLDER: &str = "/landfall";
+
+/// How a container ends that did not get its files whole, and what it says last. A test may end like this by
+/// chance, and does not say this.
+const NOT_FILLED: i64 = 214;
+const NOT_FILLED_LINE: &str = "landfall: the source did not arrive whole";
 
 /// What is laid into a container: texts by name, and one folder.
 #[derive(Debug)]
@@ -31,35 +41,54 @@ pub(crate) struct Files {
     pub(crate) folder: Option<(PathBuf, &'static str)>,
 }
 
-/// Lays files into a folder of a container that is not started yet.
-pub(crate) async fn upload(context: &Context, name: &str, folder: &str, files: Files) -> Result<(), Stopped> {
-    let (sender, mut receiver) = mpsc::channel::<Result<Bytes, io::Error>>(PIECES_QUEUED);
-    let packing = tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces { pending: Vec::with_capacity(PIECE_BYTES), sender };
-        if let Err(error) = pack(&files, &mut pieces) {
-            // Docker hears of it as a stream that breaks off.
-            let said = io::Error::new(error.kind(), error.to_string());
-            let _ = pieces.sender.blocking_send(Err(said));
-            return Err(error);
-        }
-        Ok(())
-    });
-    let pieces = stream::poll_fn(move |context| receiver.poll_recv(context));
-    let options = UploadToContainerOptionsBuilder::default().path(folder).build();
-    let body = bollard::body_try_stream(pieces);
-    let uploaded = context.docker.api().upload_to_container(name, Some(options), body).await;
-    match packing.await {
-        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Stopped::errored(format!(
-                "reading the source to copy it into the container: {error}"
-            )));
-        }
-        Err(error) => {
-            return Err(Stopped::errored(format!("copying the source into the container: {error}")));
-        }
-        _ => {}
+/// Makes a container take [`Files`] from its stdin before its script begins. Its working directory is the folder
+/// of the files or one in it, since that is made by Docker.
+///
+/// Docker's own way in mounts and unmounts the container's disk, which takes as long as a small test run. The
+/// image needs a `tar`; every one that has a shell and a package manager has.
+pub(crate) fn expect(body: &mut ContainerCreateBody) {
+    body.attach_stdin = Some(true);
+    body.open_stdin = Some(true);
+    // Stdin ends when we do: half a stream is known for that, and not waited for.
+    body.stdin_once = Some(true);
+    for script in body.cmd.iter_mut().flatten() {
+        *script = format!(
+            "tar -xf - -C {FOLDER} || {{ echo '{NOT_FILLED_LINE}'; exit {NOT_FILLED}; }}\n{script}"
+        );
     }
-    uploaded.map_err(|error| no_answer("copying the source into the container", &error))
+}
+
+/// Tells whether a container ended because it did not get its files.
+pub(crate) fn is_not_filled(ended: &Ended) -> bool {
+    ended.exit_code == NOT_FILLED && ended.tail.iter().any(|line| line == NOT_FILLED_LINE)
+}
+
+/// Sends files into a container that has just started. Where they do not arrive, its own end says so.
+pub(crate) async fn pour(
+    files: Option<Files>,
+    mut stdin: std::pin::Pin<Box<dyn AsyncWrite + Send>>,
+    output: &Output,
+) {
+    let Some(files) = files else { return };
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES_QUEUED);
+    let packing = tokio::task::spawn_blocking(move || {
+        pack(&files, &mut Pieces { pending: Vec::with_capacity(PIECE_BYTES), sender })
+    });
+    let mut sent = Ok(());
+    while let Some(piece) = receiver.recv().await {
+        sent = stdin.write_all(&piece).await;
+        if sent.is_err() {
+            break;
+        }
+    }
+    drop(receiver);
+    let _ = stdin.shutdown().await;
+    match (packing.await, sent) {
+        (Ok(Err(error)), Ok(())) => output.line(&format!("the source could not be read: {error}")),
+        (Err(error), _) => output.line(&format!("the source could not be read: {error}")),
+        (_, Err(error)) => output.line(&format!("the source could not be sent: {error}")),
+        (Ok(Ok(())), Ok(())) => {}
+    }
 }
 
 /// Returns a file of a container. None: there is no such file, or it is longer than `bytes_max`.
@@ -118,7 +147,7 @@ fn pack(files: &Files, pieces: &mut Pieces) -> io::Result<()> {
 /// Collects what is written into pieces and hands them over, waiting while nobody takes them.
 struct Pieces {
     pending: Vec<u8>,
-    sender: mpsc::Sender<Result<Bytes, io::Error>>,
+    sender: mpsc::Sender<Bytes>,
 }
 
 impl Write for Pieces {
@@ -136,6 +165,6 @@ impl Write for Pieces {
         }
         let piece = std::mem::replace(&mut self.pending, Vec::with_capacity(PIECE_BYTES));
         // Nobody takes them any more: Docker said no, or the stage was dropped.
-        self.sender.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender.blocking_send(piece.into()).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

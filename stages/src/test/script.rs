@@ -34,6 +34,16 @@ exec 9>&-
 export VIRTUAL_ENV="$DEPS/venv" PATH="$DEPS/venv/bin:$PATH"
 "#;
 
+/// The report comes with the output, after a mark: fetching it from the ended container would mount the container's
+/// disk once more. What is too long for the container's log, or can't be written like this, is fetched.
+const SEND_REPORT: &str = r#"if [ ! -f REPORT ]; then
+  printf '\n\002landfall\002\n'
+elif [ "$(wc -c <REPORT)" -le 8000000 ] && command -v base64 >/dev/null; then
+  printf '\n\002landfall\002\n'
+  base64 -w 0 <REPORT
+fi
+"#;
+
 /// Returns the script.
 pub(super) fn run(needed: Option<&Dependencies>, junit: &str) -> String {
     let mut script = "set -eu\nDEPS=/landfall/deps\n".to_owned();
@@ -51,6 +61,10 @@ pub(super) fn run(needed: Option<&Dependencies>, junit: &str) -> String {
         // A report that was committed would be read as today's.
         script.push_str(&format!("rm -f -- {}\n", quoted(junit)));
     }
-    script.push_str("exec sh -e /landfall/command.sh\n");
+    script.push_str("code=0\nsh -e /landfall/command.sh || code=$?\n");
+    if !junit.is_empty() {
+        script.push_str(&SEND_REPORT.replace("REPORT", &quoted(junit)));
+    }
+    script.push_str("exit $code\n");
     script
 }

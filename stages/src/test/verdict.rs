@@ -75,6 +75,17 @@ pub(crate) fn of(settings: &TestSettings, finished: Finished) -> Outcome {
     failed(reason, tests, tail)
 }
 
+/// Returns what it means that the source did not arrive in the container.
+pub(crate) fn not_filled(settings: &TestSettings, tail: &[String]) -> Outcome {
+    if tail.iter().any(|line| line.contains("tar: ") && line.contains("not found")) {
+        return Outcome::failed(format!(
+            "the image {} has no `tar`, which lays the source into it: use another image, or add tar to this one",
+            settings.image
+        ));
+    }
+    Outcome::errored(format!("the source did not arrive whole in the container: {}", tail.join("; ")))
+}
+
 /// Returns what it means that the dependencies could not be installed: the app's fault, or the network's.
 pub(crate) fn not_installed(tail: Vec<String>) -> Outcome {
     let said = tail.iter().rev().find(|line| line.starts_with("ERROR") || line.starts_with("error"));

@@ -296,3 +296,33 @@ async fn too_many_processes_are_stopped_inside_the_container() {
     let failure = failure(world.tested_run(&run).await.0);
     assert!(failure.tail.iter().any(|line| line.contains("fork")), "{failure:?}");
 }
+
+#[tokio::test]
+async fn a_source_that_arrived_in_half_is_never_tested() {
+    let world = World::new();
+    let mut run = world.checked_out(&[("test_app.py", GREEN)]).await;
+    let big = world.work_dir(&run).join("source/big.bin");
+    std::fs::File::create(big).unwrap().set_len(200 << 20).unwrap();
+    // A twentieth of a core unpacks that in seconds.
+    settings(&mut run, |settings| settings.test.cpu_millis = 50);
+    let order = world.order(&run, Stage::Test, 1);
+    let lines = Lines::default();
+    let output = lines.output();
+    let is_running = async {
+        while !world
+            .containers()
+            .iter()
+            .any(|name| docker(&["inspect", "-f", "{{.State.Status}}", name]) == "running")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = world.stages.execute(&order, &output) => panic!("{outcome:?}"),
+        () = is_running => {}
+    }
+    match world.stages.attach(&order, &output).await {
+        Outcome::Errored { reason } => assert!(reason.contains("did not arrive whole"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}

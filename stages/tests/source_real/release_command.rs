@@ -121,3 +121,15 @@ async fn the_release_command_runs_once_and_its_end_is_found_again() {
     assert_eq!(outcome, Outcome::Succeeded(Facts::ReleaseCommand));
     assert_eq!(lines.all().last().map(String::as_str), Some("over"));
 }
+
+#[tokio::test]
+async fn an_image_that_can_not_take_the_source_is_said() {
+    let (world, registry) = (World::new(), Registry::start());
+    let mut run = world.checked_out(&[("app.py", "")]).await;
+    settings(&mut run, |settings| {
+        settings.test.image = format!("{}@{}", registry.repository, registry.digest);
+        settings.test.command = "true".into();
+    });
+    let failure = failure(world.tested_run(&run).await.0);
+    assert!(failure.reason.contains("has no `tar`"), "{}", failure.reason);
+}
