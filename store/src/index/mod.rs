@@ -439,11 +439,13 @@ fn not_what_it_was(seen: Mark, end: Mark) -> Damage {
 
 #[cfg(test)]
 mod tests {
+    use landfall_engine::core::event::Event;
     use landfall_engine::core::stage::Stage;
     use landfall_engine::ports::EventStore;
 
     use super::*;
     use crate::contract::samples::{append, begun, new_run, red_life, started};
+    use crate::segment::reader::FrameAt;
     use crate::{DataDir, Options};
 
     #[tokio::test]
@@ -479,5 +481,34 @@ mod tests {
                 matches!(opened.report.index, IndexReport::Rebuilt { events, .. } if events == 5 + seq + 1)
             );
         }
+    }
+
+    #[test]
+    fn what_changes_while_it_is_written_down_is_written_again() {
+        let segments = Segments::new(std::sync::Arc::new(crate::disk::FaultyDisk::new()));
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::create(folder.path(), Uuid::nil(), 1_000_000).unwrap();
+        let index = Index::new(segments, Uuid::nil(), Some(Arc::new(shelf)), View::default(), Mark::START);
+        let (run, events) = (new_run(), red_life("shop"));
+        let fact = |seq: u64, event| Fact {
+            run_id: run,
+            seq,
+            at_ms: 0,
+            actor: "ada",
+            claim: None,
+            event: Ok(event),
+            frame: FrameAt { segment: 1, offset: seq },
+        };
+        index.publish(events.iter().zip(1..).map(|(event, seq)| fact(seq, event)), Mark::START);
+        let being_written = index.locked().changes();
+        let late = Event::CancelRequested { reason: "too late".into() };
+        index.publish([fact(6, &late)].into_iter(), Mark::START);
+        index.locked().forget(&being_written);
+        index.save();
+        assert_eq!(index.entry(run).map(|entry| entry.seq), Some(6));
+        assert!(
+            index.locked().view.runs.is_empty(),
+            "a closed run that is written down is not kept in memory"
+        );
     }
 }

@@ -311,3 +311,112 @@ fn lost(from: u64, goes_on: u64) -> Option<(u64, u64)> {
 pub(crate) fn missing(expected: u64, found: u64) -> String {
     format!("event {expected} is expected here and event {found} was found")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::disk::{Disk, DiskFile};
+    use crate::segment::frame::FrameWriter;
+
+    /// A segment that grows between two reads, as one does that somebody is writing to.
+    #[derive(Clone, Debug)]
+    struct Growing {
+        before: Vec<u8>,
+        after: Vec<u8>,
+        reads_before: usize,
+        reads: Arc<AtomicUsize>,
+    }
+
+    impl Growing {
+        fn now(&self) -> &[u8] {
+            let is_before = self.reads.fetch_add(1, Ordering::SeqCst) < self.reads_before;
+            if is_before { &self.before } else { &self.after }
+        }
+    }
+
+    impl DiskFile for Growing {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.after.len() as u64)
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.now().get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let read = bytes.len().min(buffer.len());
+            buffer[..read].copy_from_slice(&bytes[..read]);
+            Ok(read)
+        }
+
+        fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            unreachable!("a walk writes nothing")
+        }
+
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            unreachable!("a walk writes nothing")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("a walk writes nothing")
+        }
+    }
+
+    impl Disk for Growing {
+        fn list(&self) -> io::Result<Vec<String>> {
+            Ok(vec![name(1)])
+        }
+
+        fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+            unreachable!("a walk writes nothing")
+        }
+
+        fn open(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+            Ok(Arc::new(self.clone()))
+        }
+
+        fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+            unreachable!("a walk writes nothing")
+        }
+
+        fn remove(&self, _: &str) -> io::Result<()> {
+            unreachable!("a walk writes nothing")
+        }
+
+        fn sync_dir(&self) -> io::Result<()> {
+            unreachable!("a walk writes nothing")
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_being_written_is_never_taken_for_damage() {
+        let log_id = Uuid::from_u128(1);
+        let mut segment = Header { log_id, first_seq: 1, before: EventHash::default() }.encode().to_vec();
+        let (mut hash, mut ends) = (EventHash::default(), Vec::new());
+        for seq in 1..=3 {
+            let mut frame = FrameWriter::new(Vec::new(), seq, hash);
+            hash = frame.record(|buffer| buffer.extend_from_slice(b"{}"));
+            segment.extend(frame.finish());
+            ends.push(segment.len());
+        }
+        segment.resize(segment.len() + 100, 0);
+        for seen in ends[0]..ends[1] {
+            for reads_before in 0..16 {
+                let mut before = segment.clone();
+                before[seen..].fill(0);
+                let reads = Arc::default();
+                let disk = Growing { before, after: segment.clone(), reads_before, reads };
+                let mut walk = Walk::from_start(Segments::new(Arc::new(disk)), log_id);
+                let mut frames = 0;
+                while frames < 3 {
+                    match walk.next().unwrap() {
+                        Walked::Frame(..) => frames += 1,
+                        Walked::Damage(damage) => unreachable!("{damage}, after {reads_before} reads"),
+                        // Not written yet; it is asked again.
+                        Walked::Torn(_) | Walked::End => {}
+                    }
+                }
+            }
+        }
+    }
+}
