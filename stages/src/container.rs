@@ -25,20 +25,18 @@ use landfall_engine::ports::{Order, Output};
 
 use crate::context::Context;
 use crate::docker;
-use crate::lines::{LineBuffer, Tail};
 use crate::plan;
 use crate::stopped::Stopped;
 
 pub(crate) mod files;
 mod image;
+mod printer;
 
 pub(crate) use image::ensure_image;
+use printer::Printer;
 
 /// How long output may still come after the end: what was printed is on its way already.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// A line after which nothing is for people any more.
-pub(crate) const MARK: &str = "\u{2}landfall\u{2}";
 
 /// A container that does one thing and ends.
 pub(crate) struct OneShot<'a> {
@@ -68,7 +66,7 @@ pub(crate) struct Ended {
     pub(crate) oom: bool,
     /// The last lines that it printed.
     pub(crate) tail: Vec<String>,
-    /// What it printed after [`MARK`], as one line: what is for us and not for people.
+    /// What it printed after [`printer::MARK`], as one line: what is for us and not for people.
     pub(crate) marked: Option<String>,
 }
 
@@ -175,7 +173,7 @@ pub(crate) async fn tail(context: &Context, name: &str) -> Result<Vec<String>, S
         printer.take(piece, &|_| ());
     }
     printer.finish(&|_| ());
-    Ok(printer.lines.tail.into_lines())
+    Ok(printer.into_parts().0)
 }
 
 /// Kills and removes a container, with the volumes that only it knows. One that is not ours is left alone.
@@ -311,8 +309,8 @@ async fn to_the_end(
     let found = found.map_err(|error| no_answer("reading how the container ended", &error))?;
     match standing(&found) {
         Standing::Ended(ended) => {
-            let Lines { tail, marked, .. } = printer.lines;
-            Ok(Ended { tail: tail.into_lines(), marked, ..ended })
+            let (tail, marked) = printer.into_parts();
+            Ok(Ended { tail, marked, ..ended })
         }
         other => Err(Stopped::errored(format!("the container {name} should have ended and is {other:?}"))),
     }
@@ -336,79 +334,5 @@ async fn remove_by_name(context: &Context, name: &str) -> Result<(), String> {
             Err(docker::explain("removing the container", &error))
         }
         _ => Ok(()),
-    }
-}
-
-/// Turns the pieces of two streams into lines, and keeps the last ones.
-#[derive(Default)]
-struct Printer {
-    stdout: LineBuffer,
-    stderr: LineBuffer,
-    lines: Lines,
-}
-
-/// What was printed so far.
-#[derive(Default)]
-struct Lines {
-    tail: Tail,
-    marked: Option<String>,
-    /// An empty line that is held back: the one before the mark is part of it.
-    blank: bool,
-}
-
-impl Printer {
-    async fn print(&mut self, stream: impl Stream<Item = Result<LogOutput, Error>>, print: &impl Fn(&str)) {
-        let mut stream = std::pin::pin!(stream);
-        while let Some(piece) = stream.next().await {
-            match piece {
-                Ok(piece) => self.take(piece, print),
-                Err(error) => {
-                    print(&docker::explain("(the output breaks off here)", &error));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, piece: LogOutput, print: &impl Fn(&str)) {
-        let (buffer, message) = match &piece {
-            LogOutput::StdErr { message } => (&mut self.stderr, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                (&mut self.stdout, message)
-            }
-        };
-        buffer.push(message, |line| self.lines.take(line, print));
-    }
-
-    fn finish(&mut self, print: &impl Fn(&str)) {
-        for buffer in [&mut self.stdout, &mut self.stderr] {
-            buffer.finish(|line| self.lines.take(line, print));
-        }
-        self.lines.release_blank(print);
-    }
-}
-
-impl Lines {
-    fn take(&mut self, line: &str, print: &impl Fn(&str)) {
-        if let Some(marked) = &mut self.marked {
-            marked.push_str(line);
-        } else if line == MARK {
-            self.blank = false;
-            self.marked = Some(String::new());
-        } else {
-            self.release_blank(print);
-            if line.is_empty() {
-                self.blank = true;
-            } else {
-                print(line);
-                self.tail.push(line);
-            }
-        }
-    }
-
-    fn release_blank(&mut self, print: &impl Fn(&str)) {
-        if std::mem::take(&mut self.blank) {
-            print("");
-        }
     }
 }

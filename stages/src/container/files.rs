@@ -52,9 +52,8 @@ pub(crate) fn expect(body: &mut ContainerCreateBody) {
     // Stdin ends when we do: half a stream is known for that, and not waited for.
     body.stdin_once = Some(true);
     for script in body.cmd.iter_mut().flatten() {
-        *script = format!(
-            "tar -xf - -C {FOLDER} || {{ echo '{NOT_FILLED_LINE}'; exit {NOT_FILLED}; }}\n{script}"
-        );
+        *script =
+            format!("tar -xf - -C {FOLDER} || {{ echo '{NOT_FILLED_LINE}'; exit {NOT_FILLED}; }}\n{script}");
     }
 }
 
