@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -143,7 +144,7 @@ impl DataDir {
     pub fn open(folder: impl AsRef<Path>, options: &Options) -> Result<Opened, OpenError> {
         let folder = folder.as_ref();
         let failed = |doing| move |source| classify(folder, folder, doing, source);
-        fs::create_dir_all(folder).map_err(failed("making the data folder"))?;
+        make_folder(folder).map_err(failed("making the data folder"))?;
         refuse_strangers(folder)?;
         let held = lock(folder)?;
         let log_id = match read_meta(folder)? {
@@ -189,6 +190,11 @@ pub(crate) fn classify(folder: &Path, path: &Path, doing: &'static str, source: 
     }
 }
 
+/// Makes a folder that only its owner can read: what apps print is nobody else's business.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// Refuses a folder that is somebody else's: files are there, and ours are not.
 fn refuse_strangers(folder: &Path) -> Result<(), OpenError> {
     let failed = |source| classify(folder, folder, "listing the data folder", source);
@@ -197,8 +203,8 @@ fn refuse_strangers(folder: &Path) -> Result<(), OpenError> {
     }
     for entry in fs::read_dir(folder).map_err(failed)? {
         match entry.map_err(failed)?.file_name().to_str() {
-            // A start that was cut short leaves no more than these.
-            Some("LOCK" | "META.new") => {}
+            // A start that was cut short leaves no more than these, and a new file system has a folder of its own.
+            Some("LOCK" | "META.new" | "lost+found") => {}
             Some("log") => {
                 let reason = "it has a log and no META; restore META from a copy of the folder";
                 return Err(not_landfall(folder, reason));
@@ -244,4 +250,27 @@ fn make_meta(folder: &Path) -> io::Result<Uuid> {
 
 fn not_landfall(folder: &Path, reason: &str) -> OpenError {
     OpenError::NotLandfall { folder: folder.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_what_to_do() {
+        let folder = Path::new("/srv/landfall");
+        let text = |kind: io::ErrorKind| classify(folder, folder, "making META", kind.into()).to_string();
+        let cases = [
+            (io::ErrorKind::ReadOnlyFilesystem, "mount it for writing"),
+            (io::ErrorKind::PermissionDenied, "run as its owner, or give it to this user with chown"),
+            (io::ErrorKind::StorageFull, "make room and start again"),
+            (io::ErrorKind::QuotaExceeded, "make room and start again"),
+            (io::ErrorKind::NotADirectory, "name a folder"),
+            (io::ErrorKind::Other, "making META in /srv/landfall failed"),
+        ];
+        for (kind, advice) in cases {
+            let text = text(kind);
+            assert!(text.contains(advice) && text.contains("/srv/landfall"), "{kind}: {text}");
+        }
+    }
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
-use landfall_engine::core::event::{Envelope, EventHash};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
@@ -23,7 +24,6 @@ use crate::index::{View, salvage_on};
 use crate::record::{Record, is_of, refused};
 use crate::segment::files::Segments;
 use crate::segment::follow::follow;
-use crate::segment::reader::Mark;
 use crate::segment::verify::{Verification, verify};
 use crate::segment::walk::{Damage, Walk, Walked};
 
@@ -164,12 +164,14 @@ impl EventStore for ReadOnlyLog {
 
     /// Follows the log to its end as it is now, and ends there: nobody tells a reader without a lock of more.
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
-        let end = match self.up_to_date(|seen| seen.walk.mark()) {
-            Ok(end) => end,
-            Err(error) => return Box::pin(futures_util::stream::iter([Err(error)])),
+        let log = self.clone();
+        let followed = async move {
+            match log.read(|log| log.up_to_date(|seen| seen.walk.mark())).await {
+                Ok(end) => follow(log.segments, log.log_id, watch::channel(end).1, &from),
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            }
         };
-        let (_, durable) = watch::channel(Mark { hash: EventHash::default(), ..end });
-        follow(self.segments.clone(), self.log_id, durable, &from)
+        stream::once(followed).flatten().boxed()
     }
 
     fn log_id(&self) -> Uuid {

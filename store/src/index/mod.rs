@@ -11,6 +11,7 @@
 
 mod fold;
 mod shelf;
+mod state;
 mod view;
 
 use std::collections::HashSet;
@@ -27,7 +28,8 @@ use landfall_engine::ports::RunQuery;
 use uuid::Uuid;
 
 pub(crate) use fold::{facts, salvage, salvage_on};
-use shelf::{Changes, Shelf, Unusable};
+use shelf::{Shelf, Unusable};
+use state::{State, Unsaved};
 pub(crate) use view::{Fact, RunEntry, View};
 use view::{asks_for, limit};
 
@@ -112,24 +114,6 @@ pub(crate) struct Index {
     saved: Condvar,
 }
 
-#[derive(Debug)]
-struct State {
-    /// With a shelf: every lane, every open run, and whatever is not on the shelf yet. Without: everything.
-    view: View,
-    through: Mark,
-    shelf: Option<Arc<Shelf>>,
-    unsaved: Unsaved,
-    closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Unsaved {
-    runs: HashSet<RunId>,
-    lanes: HashSet<LaneId>,
-    claims: Vec<(String, RunId)>,
-    events: usize,
-}
-
 impl Index {
     /// Opens the index of a log that ends at `end`, and reads on what it has not seen.
     pub(crate) fn open(
@@ -173,8 +157,8 @@ impl Index {
     }
 
     fn new(segments: Segments, log_id: Uuid, shelf: Option<Arc<Shelf>>, view: View, through: Mark) -> Self {
-        let state = State { view, through, shelf, unsaved: Unsaved::default(), closing: false };
-        Self { segments, log_id, state: Mutex::new(state), changed: Condvar::new(), saved: Condvar::new() }
+        let state = Mutex::new(State::new(shelf, view, through));
+        Self { segments, log_id, state, changed: Condvar::new(), saved: Condvar::new() }
     }
 
     fn reuse(segments: &Segments, log_id: Uuid, folder: &Path, cache_bytes: u64) -> Result<Self, Unusable> {
@@ -235,14 +219,7 @@ impl Index {
                 Err(why) => self.heal(state, &why),
             }
         }
-        let lane = state.view.apply(fact);
-        if state.shelf.is_some() {
-            let unsaved = &mut state.unsaved;
-            unsaved.runs.insert(fact.run_id);
-            unsaved.lanes.extend(lane);
-            unsaved.claims.extend(fact.claim.map(|claim| (claim.to_owned(), fact.run_id)));
-            unsaved.events += 1;
-        }
+        state.apply(fact);
     }
 
     /// Returns a run.
@@ -274,7 +251,10 @@ impl Index {
     pub(crate) fn query(&self, query: &RunQuery) -> Vec<RunSummary> {
         let (mut lines, fresh, shelf) = {
             let state = self.locked();
-            let Some(shelf) = state.shelf.clone() else { return state.view.query(query) };
+            // Every open run is in memory.
+            let Some(shelf) = state.shelf.clone().filter(|_| !query.open) else {
+                return state.view.query(query);
+            };
             let fresh: HashSet<RunId> = state.view.runs.keys().copied().collect();
             (state.view.query(query), fresh, shelf)
         };
@@ -400,33 +380,6 @@ impl Index {
     }
 }
 
-impl State {
-    /// Returns what is not written down yet, and takes it for written.
-    fn changes(&mut self) -> Changes {
-        let Unsaved { runs, lanes, claims, events: _ } = std::mem::take(&mut self.unsaved);
-        let entry = |run_id: RunId| Some((run_id, self.view.runs.get(&run_id)?.clone()));
-        let lane = |id: LaneId| self.view.lanes.get(&id).cloned().map(|lane| (id, lane));
-        Changes {
-            runs: runs.into_iter().filter_map(entry).collect(),
-            lanes: lanes.into_iter().filter_map(lane).collect(),
-            claims,
-            through: Some(self.through),
-        }
-    }
-
-    /// Drops from memory what is on the shelf, closed, and not changed since.
-    fn forget(&mut self, saved: &Changes) {
-        for (run_id, entry) in &saved.runs {
-            if !entry.is_open() && !self.unsaved.runs.contains(run_id) {
-                self.view.runs.remove(run_id);
-            }
-        }
-        for (claim, _) in &saved.claims {
-            self.view.claims.remove(claim);
-        }
-    }
-}
-
 fn not_what_it_was(seen: Mark, end: Mark) -> Damage {
     let what = format!(
         "event {} was recorded once, and the log that is here ends with event {} or has another in its place; \
@@ -485,7 +438,7 @@ mod tests {
 
     #[test]
     fn what_changes_while_it_is_written_down_is_written_again() {
-        let segments = Segments::new(std::sync::Arc::new(crate::disk::FaultyDisk::new()));
+        let segments = Segments::new(Arc::new(crate::disk::FaultyDisk::new()));
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::create(folder.path(), Uuid::nil(), 1_000_000).unwrap();
         let index = Index::new(segments, Uuid::nil(), Some(Arc::new(shelf)), View::default(), Mark::START);

@@ -79,6 +79,7 @@ async fn a_start_that_died_before_meta_was_made_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("LOCK"), "").unwrap();
     fs::write(folder.path().join("META.new"), "{\"form").unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
     drop(open(folder.path()));
 }
 

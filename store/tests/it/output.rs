@@ -93,6 +93,20 @@ async fn a_follower_of_a_fast_writer_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_longer_than_a_chunk_comes_in_whole_characters() {
+    let (outputs, _folder) = outputs();
+    let run = new_run();
+    let mut writer = outputs.open(run, "test", 1).unwrap();
+    let line = "a€".repeat(50_000);
+    writer.line(&line).unwrap();
+    writer.finish().unwrap();
+    let parts: Vec<String> =
+        outputs.follow(run, "test", 1, 0).map(|chunk| chunk.unwrap().text).collect().await;
+    assert!(parts.len() > 2);
+    assert_eq!(parts.concat(), line + "\n");
+}
+
+#[tokio::test]
 async fn a_writer_that_is_dropped_ends_its_followers_with_all_that_it_said() {
     let (outputs, _folder) = outputs();
     let run = new_run();
