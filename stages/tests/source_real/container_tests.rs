@@ -18,8 +18,7 @@ async fn green_tests_succeed_with_their_counts_and_leave_the_source_alone() {
                  def test_app(): assert app.VERSION == 1\n\
                  def test_environment(): assert os.environ['CI'] == 'true' and len(os.environ['GIT_REV']) == 40\n\
                  def test_writes(): pathlib.Path('written').write_text('x')\n";
-    let stale = r#"<testsuite><testcase name="old"><failure message="of yesterday"/></testcase></testsuite>"#;
-    let files = [("app.py", "VERSION = 1\n"), ("tests/test_app.py", tests), ("report.xml", stale)];
+    let files = [("app.py", "VERSION = 1\n"), ("tests/test_app.py", tests)];
     let run = world.checked_out(&files).await;
     let (outcome, lines) = world.tested_run(&run).await;
     let report = report(outcome);
@@ -325,4 +324,14 @@ async fn a_source_that_arrived_in_half_is_never_tested() {
         Outcome::Errored { reason } => assert!(reason.contains("did not arrive whole"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_report_that_was_committed_is_not_taken_for_todays() {
+    let world = World::new();
+    let stale = r#"<testsuite><testcase name="old"><failure message="of yesterday"/></testcase></testsuite>"#;
+    let mut run = world.checked_out(&[("report.xml", stale)]).await;
+    settings(&mut run, |settings| settings.test.command = "echo today; exit 1".into());
+    let failure = failure(world.tested_run(&run).await.0);
+    assert_eq!(failure.reason, "the tests failed: `echo today; exit 1` ended with exit code 1: today");
 }
