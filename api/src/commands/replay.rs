@@ -51,8 +51,14 @@ pub async fn run(global: &Global, args: ReplayArgs) -> Result<u8, Fault> {
     let problems: Vec<String> = whole.problems.iter().cloned().chain(broken).collect();
     let listed = args.events.then(|| &events[..upto(&events, args.at)]);
     if args.json {
-        let (verified, log) = (problems.is_empty(), log.as_ref());
-        stdout::json(&Report { replay: &shown, events: listed, verified, log, problems: &problems })?;
+        let verified = problems.is_empty();
+        stdout::json(&Report {
+            replay: &shown,
+            events: listed,
+            verified,
+            log: log.as_ref(),
+            problems: &problems,
+        })?;
     } else {
         stdout::line(render(&shown, width_of_stdout()).trim_end())?;
         if let Some(events) = listed {
@@ -62,12 +68,18 @@ pub async fn run(global: &Global, args: ReplayArgs) -> Result<u8, Fault> {
             stdout::print(&verified(run_id, &events, log.as_ref()))?;
         }
     }
-    match problems.as_slice() {
-        [] => Ok(0),
-        problems => {
-            Err(Fault::Unsound(format!("run {run_id} does not verify:\n  {}", problems.join("\n  "))))
-        }
+    if problems.is_empty() {
+        return Ok(0);
     }
+    let is_ours = |problem: &Problem| problem.run == Some(run_id);
+    let own = !whole.problems.is_empty() || log.iter().flat_map(|log| &log.problems).any(is_ours);
+    let verdict = match own {
+        true => format!("run {run_id} does not verify"),
+        false => format!(
+            "run {run_id} is in order as far as it can be read, but the log that it is in does not verify"
+        ),
+    };
+    Err(Fault::Unsound(format!("{verdict}:\n  {}", problems.join("\n  "))))
 }
 
 fn upto(events: &[Envelope], at: Option<u64>) -> usize {

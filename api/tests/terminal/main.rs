@@ -131,6 +131,8 @@ fn a_byte_that_was_changed_in_the_log_is_found_and_its_run_is_named() {
     folder.tamper(b"14 passed but", b"15 passed but");
     let said = fails(folder.path(), &["replay", LIVE], 65);
     assert!(said.contains(LIVE), "{said}");
+    let said = fails(folder.path(), &["replay", PARKED], 65);
+    assert!(said.contains(LIVE) && said.contains("the log that it is in does not verify"), "{said}");
     let json = landfall(folder.path(), &["replay", PARKED, "--json"]);
     assert_eq!(json.status.code(), Some(65), "{}", self::said(&json));
 }
