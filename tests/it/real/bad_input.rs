@@ -1,9 +1,9 @@
 //! Bad input ends with one message that says what to do: no panic, no partial release.
 
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
-use crate::real::yard::{App, Server, Yard, docker, said};
+use crate::real::yard::{App, PASSWORD, Server, Yard, said};
 
 fn run(yard: &Yard, app: &App) -> Output {
     yard.landfall().arg("run").arg(app.path()).args(["--proxy-listen", &yard.proxy_flag()]).output().unwrap()
@@ -17,8 +17,21 @@ fn fails_saying(yard: &Yard, output: &Output, code: i32, texts: &[&str]) {
         assert!(said.contains(text), "{text:?} is missing: {said}");
     }
     assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{said}");
-    assert!(!said.contains(crate::real::yard::PASSWORD), "{said}");
+    assert!(!said.contains(PASSWORD), "{said}");
     assert_eq!(yard.serves(), None, "nothing was released");
+}
+
+/// The run is in the log, ended, and the event that ended it says the same as the terminal.
+#[track_caller]
+fn the_event_says(yard: &Yard, texts: &[&str]) {
+    let replayed = yard.replay_of_last();
+    let events = replayed["events"].as_array().unwrap_or_else(|| panic!("no events: {replayed}"));
+    let red = events.iter().find(|event| event["event"]["type"] == "stage_failed");
+    let reason = red.unwrap_or_else(|| panic!("no stage is red: {replayed:#}")).to_string();
+    for text in texts {
+        assert!(reason.contains(text), "{text:?} is missing in the event: {reason}");
+    }
+    assert!(!reason.contains("panicked") && !reason.contains("p>>>?~~~&"), "{reason}");
 }
 
 #[test]
@@ -35,6 +48,7 @@ fn a_wrong_configuration_names_the_line_and_what_was_expected() {
         app.edit("landfall.toml", |text| text.replacen(from, to, 1));
         app.commit(to);
         fails_saying(&yard, &run(&yard, &app), 1, texts);
+        the_event_says(&yard, texts);
     }
 }
 
@@ -45,6 +59,7 @@ fn a_dockerfile_that_does_not_parse_is_quoted() {
     app.edit("Dockerfile", |text| format!("{text}\nCOPPY . .\n"));
     app.commit("A slip of the pen");
     fails_saying(&yard, &run(&yard, &app), 1, &["COPPY"]);
+    the_event_says(&yard, &["COPPY"]);
 }
 
 #[test]
@@ -60,7 +75,9 @@ fn a_registry_that_refuses_the_password_is_named_with_what_to_check() {
         .args(["--proxy-listen", &yard.proxy_flag()])
         .output()
         .unwrap();
-    fails_saying(&yard, &refused, 1, &["REGISTRY_PASSWORD", &yard.registry.address.to_string()]);
+    let texts = ["REGISTRY_PASSWORD", &yard.registry.address.to_string()];
+    fails_saying(&yard, &refused, 1, &texts);
+    the_event_says(&yard, &texts);
     let missing = yard
         .landfall()
         .env_remove("REGISTRY_PASSWORD")
@@ -70,6 +87,7 @@ fn a_registry_that_refuses_the_password_is_named_with_what_to_check() {
         .output()
         .unwrap();
     fails_saying(&yard, &missing, 1, &["REGISTRY_PASSWORD"]);
+    the_event_says(&yard, &["REGISTRY_PASSWORD"]);
 }
 
 #[test]
@@ -109,7 +127,7 @@ fn a_port_in_use_is_named() {
     assert!(!output.status.success());
     assert!(said(&output).contains(&listen), "{}", said(&output));
     drop(taken);
-    assert_eq!(docker(&["ps", "-q", "--filter", &format!("label=landfall.app=hello-{}", yard.port)]), "");
+    assert_eq!(yard.containers(), [""; 0], "nothing was started");
 }
 
 #[test]
@@ -127,8 +145,7 @@ fn a_second_process_on_the_data_folder_is_told_who_has_it() {
 }
 
 #[test]
-fn a_data_folder_that_cannot_be_written_is_named() {
-    // Root writes wherever it likes, so the folder lies where nobody can: below a file.
+fn a_data_folder_that_cannot_be_there_is_named() {
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
     app.commit("Good");
@@ -146,4 +163,37 @@ fn a_data_folder_that_cannot_be_written_is_named() {
     assert!(!output.status.success());
     assert!(said(&output).contains("a-file"), "{}", said(&output));
     assert!(!said(&output).contains("panicked"), "{}", said(&output));
+}
+
+#[test]
+fn a_data_folder_that_is_read_only_is_named() {
+    // Root writes wherever it likes, but not to a read-only mount. Only the child sees this one.
+    const NOT_MOUNTED: i32 = 99;
+    let yard = Yard::new();
+    let app = App::new(yard.registry.address);
+    app.commit("Good");
+    let folder = yard.data.path().join("mounted");
+    std::fs::create_dir(&folder).unwrap();
+    let landfall = yard.landfall();
+    let mut shut_out = Command::new("unshare");
+    shut_out.envs(landfall.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let script =
+        format!("mount -t tmpfs -o ro tmpfs \"$LANDFALL_DATA\" || exit {NOT_MOUNTED}; exec \"$0\" \"$@\"");
+    let output = shut_out
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .arg(landfall.get_program())
+        .env("LANDFALL_DATA", &folder)
+        .arg("run")
+        .arg(app.path())
+        .args(["--proxy-listen", &yard.proxy_flag()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = said(&output);
+    assert_ne!(output.status.code(), Some(NOT_MOUNTED), "this test has to be allowed to mount: {said}");
+    assert!(!said.contains("unshare:"), "this test has to be allowed a mount namespace: {said}");
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains(folder.to_str().unwrap()), "{said}");
+    assert!(said.to_lowercase().contains("read-only"), "it says why: {said}");
+    assert!(!said.contains("panicked"), "{said}");
 }

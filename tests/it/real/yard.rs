@@ -115,6 +115,20 @@ impl Registry {
         self.process.id()
     }
 
+    /// Asks the registry itself what lies under a tag.
+    pub fn digest_of(&self, repository: &str, tag: &str) -> String {
+        let head = sh(Command::new("curl")
+            .args(["--fail", "--silent", "--show-error", "--head", "--user", &format!("ci:{PASSWORD}")])
+            .args(["--header", "Accept: application/vnd.docker.distribution.manifest.v2+json"])
+            .args(["--header", "Accept: application/vnd.oci.image.manifest.v1+json"])
+            .arg(format!("http://{}/v2/{repository}/manifests/{tag}", self.address)));
+        let digest = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("docker-content-digest").then(|| value.trim().to_owned())
+        });
+        digest.unwrap_or_else(|| panic!("the registry names no digest: {head}"))
+    }
+
     /// Returns how many manifests were put under tags of runs.
     pub fn pushes(&self) -> usize {
         let log = fs::read_to_string(&self.log).unwrap();
@@ -317,6 +331,12 @@ impl Yard {
         stream.read_to_string(&mut answer).ok()?;
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         Some((status, answer))
+    }
+
+    /// Returns the newest run's events as the log holds them, and what a replay makes of them.
+    pub fn replay_of_last(&self) -> Value {
+        let printed = sh(self.landfall().args(["replay", "last", "--json", "--events"]));
+        serde_json::from_str(&printed).unwrap()
     }
 
     /// Returns the version that users see.
