@@ -1,8 +1,11 @@
-//! The engine inside a service of your own, with a stage of your own.
+//! The engine inside a service of your own, with one of its stages wrapped.
 //!
 //! A team wants no release that is slow under a little load. Its service deploys the app in the folder that it
 //! is given, with Landfall's stages, and one more thing in the smoke stage: fifty requests, of which the
 //! slowest must be answered in time. Too slow is red, and red is rolled back like any other smoke test.
+//!
+//! The stages of a run are fixed. A stage of your own takes the place of one of them, or is wrapped around it,
+//! as `StricterStages` wraps the smoke stage here; it can't be added beside them.
 //!
 //! ```sh
 //! cargo build -p landfall && cargo run -p landfall-examples --bin embedded -- path/to/a/flask/app
@@ -10,6 +13,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +22,9 @@ use futures_util::StreamExt;
 use landfall::compose::{ComposeOptions, Landfall};
 use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::run::{Run, RunId};
 use landfall_engine::core::stage::Stage;
+use landfall_engine::engine::Engine;
 use landfall_engine::ports::{Keep, NoticeOrder, Order, Output, Probe, RollbackOrder, StageExecutor};
 use landfall_stages::executor::FlaskStages;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,10 +104,32 @@ async fn get(address: std::net::SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Prints what happens to a run, until nothing more does without a person.
+async fn tell(engine: &Engine, run: RunId) -> Result<Run, Box<dyn Error>> {
+    let mut events = engine.watch(run);
+    // `watch` ends with the run, and a parked run has not ended: how far to follow, `settled` knows.
+    let mut settled = pin!(engine.settled(run));
+    let mut ended: Option<Run> = None;
+    let mut told = 0;
+    while ended.as_ref().is_none_or(|ended| told < ended.seq) {
+        tokio::select! {
+            Some(envelope) = events.next() => {
+                let envelope = envelope?;
+                told = envelope.seq;
+                println!("{told:>3}  {}", serde_json::to_string(&envelope.event)?);
+            }
+            run = &mut settled, if ended.is_none() => ended = Some(run?),
+            else => break,
+        }
+    }
+    ended.ok_or_else(|| "the engine has stopped".into())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let path =
-        std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: embedded PATH-OF-A-GIT-REPOSITORY")?;
+    let path = std::env::args_os().nth(1).ok_or("usage: embedded PATH-OF-A-GIT-REPOSITORY")?;
+    // The log keeps it for the next service, which may start in another folder.
+    let path = std::path::absolute(path)?;
     let options = ComposeOptions {
         data: std::env::var_os("LANDFALL_DATA").map_or_else(|| ".landfall".into(), PathBuf::from),
         secrets: None,
@@ -120,13 +148,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         release_hold: false,
     };
     let run = landfall.engine.trigger(push, "our own service", None).await?.run_id;
-    let mut events = landfall.engine.watch(run);
-    while let Some(envelope) = events.next().await {
-        let envelope = envelope?;
-        println!("{:>3}  {}", envelope.seq, serde_json::to_string(&envelope.event)?);
+    let ended = tell(&landfall.engine, run).await?;
+    match ended.parked() {
+        Some(_) => println!("parked at {}; `landfall show {run}` tells why", ended.state),
+        None => println!("{}", ended.state),
     }
-    let ended = landfall.engine.settled(run).await?;
-    println!("{}", ended.state);
     landfall.shutdown().await;
     Ok(())
 }
