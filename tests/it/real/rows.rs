@@ -1,6 +1,6 @@
 //! The ten rows of the execution table, each on a real app, Docker and registry, from a real `git push`.
 
-use crate::real::yard::{App, Server, Visitor, Yard, docker, said, wait_for};
+use crate::real::yard::{App, PASSWORD, Server, Visitor, Yard, docker, said, wait_for};
 
 #[test]
 fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
@@ -33,7 +33,7 @@ fn rows_1_to_10_happen_as_the_table_says_and_users_notice_nothing() {
     assert!(row(&replayed, 2).contains("passed"), "the report was read: {replayed}");
     assert!(row(&replayed, 5).contains("Deployment started"), "{replayed}");
     assert_eq!(yard.registry.pushes(), 1);
-    the_served_digest_is_the_one_in_the_registry(&server, &live);
+    the_served_digest_is_the_one_in_the_registry(&yard, &server, &live);
 
     // Row 9: red tests stop the pipeline, the developer is told.
     let visitor = Visitor::start(&yard);
@@ -166,23 +166,36 @@ fn row(replayed: &str, number: u8) -> String {
     cells.join(" | ")
 }
 
-fn the_served_digest_is_the_one_in_the_registry(server: &Server, run: &serde_json::Value) {
+fn the_served_digest_is_the_one_in_the_registry(yard: &Yard, server: &Server, run: &serde_json::Value) {
     let id = run["id"].as_str().unwrap();
     let (_, shown) = server.api("GET", &format!("/v1/runs/{id}"), None).unwrap();
-    let digest = shown["run"]["image"]["digest"].as_str().unwrap_or_else(|| panic!("no digest: {shown}"));
+    let image = &shown["run"]["image"];
+    let digest = image["digest"].as_str().unwrap_or_else(|| panic!("no digest: {shown}"));
+    let tag = image["tag"].as_str().unwrap_or_else(|| panic!("no tag: {shown}"));
+    assert_eq!(yard.registry.digest_of("hello", tag), digest, "the registry has another image under {tag}");
     let container = shown["run"]["candidate"]["container"].as_str().unwrap();
-    let image = docker(&["inspect", "--format", "{{.Config.Image}}", container]);
-    assert!(image.ends_with(digest), "{image} runs, {digest} was pushed");
+    let served = docker(&["inspect", "--format", "{{.Config.Image}}", container]);
+    assert!(served.ends_with(digest), "{served} runs, {digest} was pushed");
 }
 
-/// The registry's password, and the webhook addresses, are in no file of the data folder.
+/// The registry's password, and the webhook addresses, are in no file of the data folder, in no spelling.
 fn secrets_are_nowhere(yard: &Yard) {
-    for secret in [crate::real::yard::PASSWORD, &yard.ops.url, &yard.developer.url] {
+    let in_json = serde_json::json!(PASSWORD).to_string();
+    let in_json = in_json.trim_matches('"');
+    assert_ne!(in_json, PASSWORD, "the password has something that JSON escapes");
+    // What comes before the first symbol that any format escapes, too.
+    let (plain, _) = PASSWORD.split_once('"').unwrap();
+    for secret in [PASSWORD, in_json, plain, &yard.ops.url, &yard.developer.url] {
         let found = std::process::Command::new("grep")
-            .args(["-rlF", "--", secret])
+            .args(["-rlaF", "--", secret])
             .arg(yard.data.path())
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "a secret is in these files");
+        assert_eq!(
+            found.status.code(),
+            Some(1),
+            "{secret:?} is in these files, or grep failed: {}",
+            said(&found)
+        );
     }
 }
