@@ -29,7 +29,7 @@ SERVER='' REGISTRY='' REGISTRY_PORT='' BARE=''
 DEPS=landfall-bench-deps-$$
 clean_up() {
     trap - EXIT
-    [[ -z $SERVER ]] || kill "$SERVER" 2>/dev/null || true
+    [[ -z $SERVER ]] || { kill "$SERVER" && wait "$SERVER"; } 2>/dev/null || true # first: it would start its proxy anew
     [[ ! -f $WORK/data/proxy/proxy.pid ]] || kill "$(cat "$WORK/data/proxy/proxy.pid")" 2>/dev/null || true
     [[ -z $REGISTRY ]] || kill "$REGISTRY" 2>/dev/null || true
     remove_what_docker_has >/dev/null 2>&1 || true
