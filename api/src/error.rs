@@ -171,6 +171,7 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Read(error) => error.into(),
             EngineError::Illegal(illegal) => Self::Broken(illegal.to_string()),
+            EngineError::NotDriven(_) => Self::Broken(error.to_string()),
         }
     }
 }

@@ -128,6 +128,7 @@ impl From<EngineError> for Fault {
                 Self::NotFound(error.to_string())
             }
             EngineError::Illegal(illegal) => Self::Unsound(illegal.to_string()),
+            EngineError::NotDriven(_) => Self::Unsound(error.to_string()),
             EngineError::Read(error) => error.into(),
             EngineError::Append(_) | EngineError::Stopping => {
                 Self::unavailable("the engine could not go on", error)

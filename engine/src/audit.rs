@@ -224,6 +224,14 @@ impl Fold {
                     "event {}: attempt {attempt} of {stage} gave no answer: {reason}; {then}",
                     envelope.seq
                 ));
+                if retry_due_ms.is_none() {
+                    self.set(
+                        row_of(*stage),
+                        Mark::Failed,
+                        format!("{} gave no answer: {reason}", doing(*stage)),
+                        Some(at_ms),
+                    );
+                }
             }
             Event::StageUndone { stage, .. } => {
                 self.set(row_of(*stage), Mark::Failed, "cancelled".into(), Some(at_ms))
@@ -269,9 +277,11 @@ impl Fold {
                     .push(format!("event {}: attempt {attempt} of the rollback: {reason}", envelope.seq));
             }
             Event::RunParked { reason, .. } => {
+                self.told.clear();
                 self.notes.push(format!("event {}: parked: {reason}", envelope.seq));
             }
             Event::RunUnparked { decision } => {
+                self.told.clear();
                 self.notes.push(format!("event {}: {} decided: {decision:?}", envelope.seq, envelope.actor));
             }
             Event::RunLive { .. } => {
@@ -286,12 +296,18 @@ impl Fold {
                     "event {}: {} notified by {}: {receipt}",
                     envelope.seq, notice.audience, notice.channel
                 ));
-                self.told(notice.audience, &notice.channel);
+                self.told.push(format!("{} notified by {}", notice.audience, notice.channel));
             }
-            Event::NoticeErrored { notice, attempt, reason, .. } => self.notes.push(format!(
-                "event {}: attempt {attempt} to notify {} by {} failed: {reason}",
-                envelope.seq, notice.audience, notice.channel
-            )),
+            Event::NoticeErrored { notice, attempt, reason, retry_due_ms } => {
+                self.notes.push(format!(
+                    "event {}: attempt {attempt} to notify {} by {} failed: {reason}",
+                    envelope.seq, notice.audience, notice.channel
+                ));
+                if retry_due_ms.is_none() {
+                    self.told
+                        .push(format!("{} could not be notified by {}", notice.audience, notice.channel));
+                }
+            }
             Event::NoticeStarted { .. } | Event::RunClosed => {}
         }
         self.variables.code = code_version(run);
@@ -377,10 +393,6 @@ impl Fold {
         self.set(9, Mark::Passed, result, Some(at_ms));
         self.rows[8].next = "End".into();
         self.rows[8].state = Some(run.state);
-    }
-
-    fn told(&mut self, audience: Audience, channel: &str) {
-        self.told.push(format!("{audience} notified by {channel}"));
     }
 
     /// Makes sure that rows 9 and 10 are there, and names one of them.

@@ -78,7 +78,7 @@ pub(crate) struct Driver {
     mailbox: mpsc::Receiver<Request>,
     moved: watch::Sender<u64>,
     standing: Standing,
-    /// When the last event was recorded: the start of the attempt in flight.
+    /// When the last intent was recorded: the start of the attempt in flight.
     since_ms: u64,
 }
 
@@ -114,7 +114,6 @@ impl Driver {
             () = stop.cancelled() => {}
             () = self.drive_to_the_end() => {}
         }
-        self.shared.lanes.leave(&self.run.lane, self.run.id);
         self.shared.forget(&self.run);
     }
 
@@ -136,23 +135,49 @@ impl Driver {
                 }
                 done = &mut current.work => self.conclude(done).await,
             };
-            doing = None;
+            let effect = doing.take().map(|doing| doing.effect);
             if let Err(error) = step {
-                tracing::error!(run = %self.run.id, %error, "the run can't go on");
-                break;
+                // Whatever it is, a person can still cancel: the run is not left without anybody to hear that.
+                tracing::error!(
+                    run = %self.run.id, error = &error as &dyn std::error::Error,
+                    "the run can't go on by itself; cancel it, or start the engine again"
+                );
+                doing = effect.map(|effect| Doing { effect, work: std::future::pending().boxed() });
             }
         }
     }
 
     async fn conclude(&mut self, done: Done) -> Result<(), EngineError> {
         match done {
-            Done::Decide(command) => self.decide_and_record(command, ENGINE).await,
+            Done::Decide(command) => self.record_outcome(command).await,
             Done::Probed(key, command, probe) => {
                 self.decide_and_record(command, ENGINE).await?;
                 self.standing = Standing::Probed(key, probe);
                 Ok(())
             }
         }
+    }
+
+    /// Records an outcome; one that is too large to be recorded counts as none.
+    async fn record_outcome(&mut self, command: Command) -> Result<(), EngineError> {
+        let unrecorded = match &command {
+            Command::Report { stage, attempt, took_ms, .. } => Some((*stage, *attempt, *took_ms)),
+            _ => None,
+        };
+        match (self.decide_and_record(command, ENGINE).await, unrecorded) {
+            (Err(EngineError::Append(AppendError::Refused { reason })), Some((stage, attempt, took_ms))) => {
+                let outcome = Outcome::errored(format!("its outcome could not be recorded: {reason}"));
+                let report = Command::Report { stage, attempt, outcome, took_ms, output: None };
+                self.decide_and_record(report, ENGINE).await
+            }
+            // A clock that was set back: the time is waited for again.
+            (Err(EngineError::Rejected(Rejected::NotDue)), _) if self.waits_for_a_time() => Ok(()),
+            (recorded, _) => recorded,
+        }
+    }
+
+    fn waits_for_a_time(&self) -> bool {
+        matches!(next_effect(&self.run), Some(Effect::WaitUntil(_) | Effect::WaitForNotice(..)))
     }
 
     /// Starts what is owed. Whatever it needs is taken along, so that it can be dropped at any time.
@@ -168,6 +193,10 @@ impl Driver {
                         attempt_stage(shared, order, since_ms, Start::Execute).boxed()
                     }
                     Standing::Probed(key, probe) if key == order.key => match probe {
+                        Probe::NotStarted if deadline_ms <= shared.parts.clock.now_ms() => {
+                            let outcome = Outcome::errored("its time ran out while no engine was running");
+                            reported(shared, order, since_ms, outcome).boxed()
+                        }
                         Probe::NotStarted | Probe::Unknown(_) => {
                             attempt_stage(shared, order, since_ms, Start::Execute).boxed()
                         }
@@ -230,7 +259,9 @@ impl Driver {
         for envelope in envelopes {
             let place = place_of(envelope);
             self.run = evolve(Some(self.run.clone()), place, &envelope.event)?;
-            self.since_ms = envelope.recorded_at_ms;
+            if is_intent(&envelope.event) {
+                self.since_ms = envelope.recorded_at_ms;
+            }
             if let Event::StageStarted { stage, attempt, .. } = envelope.event {
                 self.standing = Standing::Fresh(EffectKey::stage(self.run.id, stage, attempt));
             }
@@ -267,11 +298,11 @@ async fn attempt_stage(shared: Arc<Shared>, order: Order, since_ms: u64, start: 
             return report(&shared, &order, since_ms, outcome, None);
         }
     };
-    // A sweep that began before this run was open must not take what the deploy adopts.
-    if order.stage == Stage::Deploy {
-        drop(shared.sweeping.lock().await);
-    }
     let work = async {
+        // A sweep that began before this run was open must not take what the deploy adopts.
+        if order.stage == Stage::Deploy {
+            drop(shared.sweeping.lock().await);
+        }
         if let Start::Execute = start
             && order.attempt > 1
         {
@@ -431,7 +462,7 @@ fn order(shared: &Shared, run: &Arc<Run>, stage: Stage, attempt: u32, deadline_m
 }
 
 /// A stage that panics has given no answer; it takes neither its run nor the engine with it.
-async fn unpanicked<T>(work: impl Future<Output = T>) -> Result<T, String> {
+pub(crate) async fn unpanicked<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
         let text = panic
             .downcast_ref::<&str>()
@@ -475,6 +506,11 @@ pub(crate) fn fold(run: Run, at_ms: u64, events: &[Event]) -> Result<Run, Box<En
         let place = Place { run_id: run.id, seq: run.seq + 1, at_ms };
         evolve(Some(run), place, event).map_err(|illegal| Box::new(EngineError::Illegal(illegal)))
     })
+}
+
+/// Tells whether an attempt begins with this event.
+pub(crate) const fn is_intent(event: &Event) -> bool {
+    matches!(event, Event::StageStarted { .. } | Event::RollbackStarted { .. })
 }
 
 /// Returns where and when an event stands.

@@ -16,9 +16,9 @@ use crate::core::event::{Decision, Envelope, Event};
 use crate::core::evolve::{IllegalTransition, evolve};
 use crate::core::lane::LaneId;
 use crate::core::run::{Run, RunId};
-use crate::driver::{Driver, Request, append, place_of};
+use crate::driver::{Driver, Request, append, is_intent, place_of};
 use crate::lanes::Lanes;
-use crate::ports::{AppendError, Clock, EventStore, OutputLog, ReadError, StageExecutor};
+use crate::ports::{AppendError, Clock, EventStore, OutputLog, ReadError, RunQuery, StageExecutor};
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
 const MAILBOX_MAX: usize = 32;
@@ -62,6 +62,9 @@ pub enum EngineError {
     /// The history of a run is broken. **It is not driven on; the others are.**
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
+    /// The run is open and nobody drives it: its history can't be read.
+    #[error("run {0} is not driven, because its history can't be read; the engine's log says why")]
+    NotDriven(RunId),
     /// The engine is stopping.
     #[error("the engine is stopping")]
     Stopping,
@@ -93,6 +96,8 @@ pub(crate) struct Shared {
     sweep_due: Notify,
     /// The runs that are driven, or about to be.
     driven: Mutex<HashMap<RunId, Handle>>,
+    /// The newest run: runs are compared by their ids, so each gets one above all before it.
+    newest: Mutex<Option<RunId>>,
     tasks: TaskTracker,
     halted: watch::Sender<Option<String>>,
 }
@@ -119,6 +124,7 @@ impl Engine {
             sweeping: tokio::sync::Mutex::default(),
             sweep_due: Notify::new(),
             driven: Mutex::default(),
+            newest: Mutex::default(),
             tasks: TaskTracker::new(),
             halted: watch::channel(None).0,
         });
@@ -309,11 +315,18 @@ impl Engine {
                 ),
             }
         }
-        for (run, _) in &recovered {
-            if run.holds_lane() {
-                self.shared.lanes.claim(&run.lane, run.id);
+        // A lane is held by whoever the log says, also by a run that can't be read any more.
+        for (lane_id, lane) in self.shared.parts.store.lanes().await? {
+            if let Some(holder) = lane.holder {
+                self.shared.lanes.claim(&lane_id, holder);
             }
         }
+        let newest = self.shared.parts.store.runs(RunQuery { limit: 1, ..RunQuery::default() }).await?;
+        self.shared
+            .newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&newest.first().map(|run| run.id));
         for (run, since_ms) in recovered {
             tracing::info!(run = %run.id, state = %run.state, "going on with an open run");
             let reserved = self.shared.reserve(run.id);
@@ -338,11 +351,31 @@ impl Engine {
         {
             return Ok(Triggered { run_id, fresh: false });
         }
-        let run_id = RunId(Uuid::now_v7());
+        // Whoever asked may hang up at any time; what is recorded is driven all the same.
+        let (engine, lane_id, actor) = (self.clone(), lane_id.clone(), actor.to_owned());
+        let begun = shared.tasks.spawn(async move {
+            let stop = engine.shared.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(EngineError::Stopping),
+                begun = engine.begin_to_the_end(&lane_id, command, &actor, claim) => begun,
+            }
+        });
+        begun.await.unwrap_or(Err(EngineError::Stopping))
+    }
+
+    async fn begin_to_the_end(
+        &self,
+        lane_id: &LaneId,
+        command: Command,
+        actor: &str,
+        claim: Option<String>,
+    ) -> Result<Triggered, EngineError> {
+        let Self { shared } = self;
+        let run_id = shared.next_run_id();
         // Reserved before it is recorded, so that no sweep takes the run's first objects for garbage.
         let reserved = shared.reserve(run_id);
-        let begun = self.record_first(lane_id, run_id, command, actor, claim).await;
-        match begun {
+        match self.record_first(lane_id, run_id, command, actor, claim).await {
             Ok((run, since_ms)) => {
                 shared.spawn(run, since_ms, true, reserved);
                 Ok(Triggered { run_id, fresh: true })
@@ -381,7 +414,11 @@ impl Engine {
     async fn ask(&self, run_id: RunId, command: Command, actor: &str) -> Result<(), EngineError> {
         let Some(handle) = self.shared.handle(run_id) else {
             let (run, _) = self.shared.load(run_id).await?.ok_or(EngineError::NoSuchRun(run_id))?;
-            return Err(EngineError::Rejected(Rejected::Finished(run.state)));
+            return Err(match run.is_closed() {
+                true => EngineError::Rejected(Rejected::Finished(run.state)),
+                false if self.shared.stop.is_cancelled() => EngineError::Stopping,
+                false => EngineError::NotDriven(run_id),
+            });
         };
         let (reply, answer) = oneshot::channel();
         let request = Request { command, actor: actor.to_owned(), reply };
@@ -412,6 +449,18 @@ impl Shared {
         self.tasks.spawn(driver.drive());
     }
 
+    /// Returns an id above all others, also when the clock was set back.
+    fn next_run_id(&self) -> RunId {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Uuid::now_v7();
+        let id = match *newest {
+            Some(RunId(newest)) if newest >= now => successor(newest),
+            _ => now,
+        };
+        *newest = Some(RunId(id));
+        RunId(id)
+    }
+
     /// Takes a run off the list of the driven ones, and looks for what it left behind.
     pub(crate) fn forget(&self, run: &Run) {
         self.driven().remove(&run.id);
@@ -430,10 +479,11 @@ impl Shared {
         self.sweep_due.notified().await;
     }
 
-    /// Returns a run and when it last moved.
+    /// Returns a run and when its last attempt began.
     pub(crate) async fn load(&self, run_id: RunId) -> Result<Option<(Run, u64)>, EngineError> {
         let envelopes = self.parts.store.events(run_id).await?;
-        let since_ms = envelopes.last().map_or(0, |last| last.recorded_at_ms);
+        let intent = envelopes.iter().rev().find(|envelope| is_intent(&envelope.event));
+        let since_ms = intent.or(envelopes.last()).map_or(0, |envelope| envelope.recorded_at_ms);
         Ok(replay_all(&envelopes)?.map(|run| (run, since_ms)))
     }
 
@@ -462,6 +512,13 @@ async fn halt_with_store(shared: Arc<Shared>) {
         reason = shared.parts.store.failed() => shared.halt(&reason),
         () = shared.stop.cancelled() => {}
     }
+}
+
+/// Returns a UUID v7 of the millisecond after this one's.
+fn successor(id: Uuid) -> Uuid {
+    let ms = u64::try_from(id.as_u128() >> 80).unwrap_or(u64::MAX) + 1;
+    let fresh = Uuid::now_v7().as_u128() & ((1 << 80) - 1);
+    Uuid::from_u128((u128::from(ms) << 80) | fresh)
 }
 
 /// Folds a history. None: it is empty.

@@ -3,11 +3,16 @@
 //! What to keep is derived from the log, so a sweep after a crash knows as much as one before it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::event::Origin;
 use crate::core::lane::Lane;
+use crate::driver::unpanicked;
 use crate::engine::{EngineError, Shared};
 use crate::ports::Keep;
+
+/// How long a sweep may take. Deploys wait for it, so it is less than they have.
+const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Sweeps at the start, whenever a run has closed, and when a former release need not be kept warm any more.
 pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
@@ -37,10 +42,15 @@ pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
 async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     let _sweeping = shared.sweeping.lock().await;
     let (keep, next_ms) = what_to_keep(shared).await?;
-    let sweeping = shared.parts.executor.sweep(&keep);
+    let sweeping = tokio::time::timeout(SWEEP_LIMIT, unpanicked(shared.parts.executor.sweep(&keep)));
     let swept = tokio::select! {
         () = shared.stop.cancelled() => return Ok(None),
         swept = sweeping => swept,
+    };
+    let swept = match swept {
+        Ok(Ok(swept)) => swept,
+        Ok(Err(panicked)) => Err(panicked),
+        Err(_) => Err(format!("it was not done within {SWEEP_LIMIT:?}")),
     };
     match swept {
         Ok(removed) => removed.iter().for_each(|line| tracing::info!(removed = line, "swept")),

@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use crate::config;
 use crate::context::Context;
 use crate::git::{self, GitError, Place};
+use crate::lines::clip;
 use crate::stopped::Stopped;
 
 /// A commit's entry that is a submodule.
@@ -117,6 +118,9 @@ async fn check_out(context: &Context, order: &Order, output: &Output) -> Result<
     Ok(marker)
 }
 
+/// A file with more problems than fit here shows the first ones.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
 /// Reads the configuration of the commit that lies there.
 fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
     match config::read_at_checkout(&context.source_dir(order.run.id), &order.run.lane.app) {
@@ -125,7 +129,7 @@ fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
             settings: Box::new(settings),
             configured_by,
         })),
-        Err(message) => Outcome::failed(message),
+        Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),
     }
 }
 
@@ -227,7 +231,7 @@ fn explain_lfs(stopped: Stopped, repository: &Path, sha: &str) -> Stopped {
         "commit {} has files in git-lfs that could not be brought in ({}): install git-lfs on this machine, run \
          `git lfs install` and `git lfs fetch --all` in {}, then start the run again",
         sha.get(..12).unwrap_or(sha),
-        crate::lines::clip(&said, 300),
+        clip(&said, 300),
         repository.display()
     ))
 }

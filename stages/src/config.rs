@@ -50,10 +50,24 @@ pub fn parse(text: &str, file: &str, app: &str) -> Result<Settings, ConfigError>
     } else {
         shape::settings(top, app)
     };
+    problems_of_size(&settings).into_iter().for_each(|problem| problems.add(problem));
     match problems.take() {
         none if none.is_empty() => Ok(settings),
         problems => Err(ConfigError::new(file, text, problems)),
     }
+}
+
+/// The settings are stored with every run, in an event that holds twice this.
+const SETTINGS_BYTES_MAX: usize = 32 * 1024;
+
+fn problems_of_size(settings: &Settings) -> Option<Problem> {
+    let bytes = serde_json::to_vec(settings).map_or(0, |json| json.len());
+    (bytes > SETTINGS_BYTES_MAX).then(|| {
+        Problem::of_file(format!(
+            "expected settings of at most {SETTINGS_BYTES_MAX} bytes, found {bytes}: every run records them; move \
+             what is large (the `json` of a check, build args) into files of the app"
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Which recipe installs what, found from the files of an app.
+
 use super::*;
 
 fn source(files: &[(&str, &str)]) -> tempfile::TempDir {

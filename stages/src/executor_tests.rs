@@ -1,3 +1,5 @@
+//! What the executor does around each stage.
+
 use landfall_engine::core::settings::HttpCheck;
 use landfall_engine::core::settings::Settings;
 use landfall_engine::core::settings::SmokeCheck;

@@ -11,6 +11,8 @@ use landfall_engine::core::event::Commit;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::lines::clip;
+
 mod remote;
 
 pub(crate) use remote::Place;
@@ -20,6 +22,9 @@ pub(crate) use remote::place;
 
 /// A commit that is checked out somewhere, and its branch.
 pub type Head = Commit;
+
+/// A commit's subject or author may be of any length; people and events are told this much of it.
+const FIELD_BYTES_MAX: usize = 300;
 
 /// What git may read from the environment: where things are, and how to reach a remote.
 const ENV_PASSED: [&str; 20] = [
@@ -212,7 +217,7 @@ async fn describe(repository: &Path, rev: &str) -> Result<Commit, GitError> {
     log.arg("--");
     let answer = text(&run(&mut log, "reading the commit").await?);
     let mut fields = answer.split('\0').map(str::to_owned);
-    let mut next = || fields.next().unwrap_or_default();
+    let mut next = || clip(&fields.next().unwrap_or_default(), FIELD_BYTES_MAX);
     Ok(Commit { sha: next(), branch: None, subject: next(), author: next(), email: next() })
 }
 
@@ -310,7 +315,7 @@ fn one_line(stderr: &str) -> String {
         .filter(|line| !line.is_empty() && !line.starts_with("hint:"))
         .collect();
     let joined = if lines.is_empty() { "git gave no reason".to_owned() } else { lines.join("; ") };
-    crate::lines::clip(&remote::without_credentials(&joined), 2_000)
+    clip(&remote::without_credentials(&joined), 2_000)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,3 +1,5 @@
+//! The switch on a proxy that pretends.
+
 use landfall_engine::core::settings::Settings;
 use landfall_engine::core::stage::Stage;
 

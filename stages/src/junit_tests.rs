@@ -1,3 +1,5 @@
+//! Reports as test runners wrote them.
+
 use super::*;
 
 /// As pytest 8 wrote it.

@@ -1,3 +1,5 @@
+//! Names, labels and container configurations, as text.
+
 use std::sync::Arc;
 
 use landfall_engine::core::effect::EffectKey;

@@ -1,3 +1,5 @@
+//! The test stage's container and script, as text.
+
 use std::sync::Arc;
 
 use landfall_engine::core::effect::EffectKey;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use landfall_engine::core::event::Envelope;
+use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
@@ -16,7 +18,7 @@ use landfall_store::MemoryStore;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::world::{Answer, Moment, NoOutput, TestClock, World, digest_of, push};
+use crate::world::{Answer, Moment, NoOutput, World, digest_of, push};
 
 /// A store whose engine dies at the nth append: before it is recorded, or after, with no answer.
 #[derive(Debug)]
@@ -97,8 +99,8 @@ const SCENARIOS: [(Option<Stage>, RunState); 8] = [
 ];
 
 async fn engine(store: Arc<dyn EventStore>, world: &Arc<World>) -> Engine {
-    let parts =
-        Parts { store, executor: world.clone(), outputs: Arc::new(NoOutput), clock: TestClock::new() };
+    let clock = world.clock.clone();
+    let parts = Parts { store, executor: world.clone(), outputs: Arc::new(NoOutput), clock };
     Engine::start(parts).await.unwrap()
 }
 
@@ -209,4 +211,26 @@ async fn an_engine_that_dies_at_any_effect_is_replaced_by_one_that_ends_the_run_
         }
     }
     assert!(points > 50, "only {points} points were crashed at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_was_down_past_a_deadline_takes_nobody_for_red() {
+    for stage in [Stage::Test, Stage::Build, Stage::Smoke, Stage::PublicSmoke] {
+        let world = World::new();
+        let store = with_a_live_release(&world).await;
+        world.answer(stage, Some(Answer::Hang));
+        let first = engine(store.clone(), &world).await;
+        let run = first.trigger(push('b'), "ada", None).await.unwrap().run_id;
+        let mut events = first.watch(run);
+        while let Some(envelope) = events.next().await {
+            if matches!(envelope.unwrap().event, Event::StageStarted { stage: started, .. } if started == stage)
+            {
+                break;
+            }
+        }
+        first.shutdown().await;
+        world.answer(stage, None);
+        tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+        check(&store, &world, RunState::Live, &format!("down for a day in {stage}")).await;
+    }
 }

@@ -35,6 +35,8 @@ pub enum Answer {
     Silent(u32),
     /// Never ends by itself.
     Hang,
+    /// Red, with more to say than an event may hold.
+    Huge,
 }
 
 /// Where the world stops the engine.
@@ -74,6 +76,8 @@ pub struct World {
     /// Counts effects down to the one at which the engine is stopped.
     stop_at: Mutex<Option<(u32, Moment)>>,
     effects: AtomicU32,
+    /// One time for all the engines that live and die in this world.
+    pub clock: Arc<TestClock>,
     /// Told when the engine is to be stopped.
     pub stopped: Notify,
 }
@@ -91,6 +95,7 @@ impl World {
             answers: Mutex::default(),
             stop_at: Mutex::default(),
             effects: AtomicU32::new(0),
+            clock: TestClock::new(),
             stopped: Notify::new(),
         })
     }
@@ -157,6 +162,7 @@ impl World {
         let mut answers = self.answers.lock().unwrap();
         match answers.get_mut(&stage)? {
             Answer::Red => Some(Outcome::failed(format!("{stage} is red"))),
+            Answer::Huge => Some(Outcome::failed("x".repeat(100_000))),
             Answer::Silent(0) | Answer::Hang => None,
             Answer::Silent(left) => {
                 *left -= 1;

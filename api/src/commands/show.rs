@@ -142,6 +142,7 @@ fn waits_for(run: &Run, now_ms: u64) -> String {
             format!("attempt {attempt} of the rollback, in {}", left(due_ms))
         }
         Phase::Parked(parked) => format!("a person, since {}: {}", timestamp(parked.since_ms), parked.reason),
+        Phase::Stopping { .. } | Phase::Skipping { .. } => "the rest of what was recorded with it".into(),
         Phase::Ended => "the last notices".into(),
         Phase::Closed => "nothing".into(),
     }

@@ -191,6 +191,9 @@ pub enum Rejected {
     /// Only a parked run takes decisions.
     #[error("the run is not parked, so there is nothing to decide")]
     NotParked,
+    /// A cancelled run does no more stages.
+    #[error("the run is cancelled, so it does no more stages: abort it")]
+    Cancelled,
     /// Later stages need what this one finds out.
     #[error("{0} can't be skipped: later stages need what it finds out; retry or abort")]
     NotSkippable(Blocked),

@@ -88,10 +88,14 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (Phase::RollingBack { .. } | Phase::RollbackRetryDue { .. }, Command::Cancel { .. }) => {
             Err(Rejected::RollingBack)
         }
+        (Phase::Parked(_), Command::Cancel { .. }) if run.cancel.is_some() => {
+            Ok(vec![stop(run, cause_of(run), now_ms)])
+        }
         (_, Command::Cancel { .. }) if run.cancel.is_some() => Ok(Vec::new()),
         (Phase::Working(_), Command::Cancel { reason }) => Ok(vec![Event::CancelRequested { reason }]),
         (_, Command::Cancel { reason }) => {
-            let cause = Cause::Cancelled { reason: reason.clone() };
+            // What turned it red stays the reason: the commit is held for that.
+            let cause = run.cause.clone().unwrap_or_else(|| Cause::Cancelled { reason: reason.clone() });
             Ok(vec![Event::CancelRequested { reason }, stop(run, cause, now_ms)])
         }
 
@@ -266,6 +270,9 @@ fn hold_for(run: &Run) -> Option<HeldCommit> {
 fn resolve(run: &Run, at: Blocked, decision: Decision, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     let unparked = Event::RunUnparked { decision: decision.clone() };
     match (decision, at) {
+        (Decision::Retry | Decision::Skip { .. }, Blocked::Stage { .. }) if run.cancel.is_some() => {
+            Err(Rejected::Cancelled)
+        }
         (Decision::Retry, _) => Ok(vec![unparked]),
         (Decision::Skip { reason }, Blocked::Stage { stage, .. }) if stage.is_skippable() => {
             let then = match next_stage(Some(stage), run.settings.as_deref()) {

@@ -72,8 +72,7 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
     match (&run.phase, event) {
         (Phase::Ready, Event::StageStarted { stage, attempt, deadline_ms }) => {
             let has_lane = !stage.needs_lane() || run.entry.is_some();
-            let comes_next = run.done.is_none_or(|done| *stage > done);
-            (needs(*stage) == state && comes_next && has_lane && run.cancel.is_none())
+            (comes_next(run, *stage) && *attempt == 1 && has_lane && run.cancel.is_none())
                 .then(|| (state, working(*stage, *attempt, *deadline_ms)))
         }
         (
@@ -91,7 +90,7 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             Some((leads_to(*stage), Phase::Ready))
         }
         (Phase::Working(work), Event::StageFailed { stage, attempt, .. }) if is(work, *stage, *attempt) => {
-            Some((state, Phase::Ready))
+            Some((state, Phase::Stopping { rollbacks: 0 }))
         }
         (Phase::Working(work), Event::StageErrored { stage, attempt, retry_due_ms, .. })
             if is(work, *stage, *attempt) =>
@@ -101,11 +100,10 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
         (Phase::Working(work), Event::StageUndone { stage, attempt })
             if is(work, *stage, *attempt) && run.cancel.is_some() =>
         {
-            Some((state, Phase::Ready))
+            Some((state, Phase::Stopping { rollbacks: 0 }))
         }
-        (Phase::Ready, Event::StageSkipped { stage, .. }) => {
-            let comes_next = run.done.is_none_or(|done| *stage > done);
-            (needs(*stage) == state && comes_next && stage.is_skippable())
+        (Phase::Skipping { stage: decided }, Event::StageSkipped { stage, .. }) => {
+            (decided == stage && comes_next(run, *stage) && stage.is_skippable())
                 .then(|| (leads_to(*stage), Phase::Ready))
         }
         (Phase::Ready, Event::DeploymentStarted { .. }) => {
@@ -115,22 +113,21 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             Phase::Ready | Phase::Working(_) | Phase::RetryDue { .. } | Phase::Parked(_),
             Event::CancelRequested { .. },
         ) => run.cancel.is_none().then(|| (state, run.phase.clone())),
-        (Phase::Ready | Phase::RetryDue { .. } | Phase::Parked(_), Event::RunFailed { .. }) => {
-            (!run.deploy_begun && !state.is_terminal()).then_some((RunState::Failed, Phase::Ended))
-        }
         (
-            Phase::Ready | Phase::RetryDue { .. } | Phase::RollbackRetryDue { .. } | Phase::Parked(_),
-            Event::RollbackStarted { attempt, deadline_ms, .. },
-        ) => run
-            .deploy_begun
-            .then_some((state, Phase::RollingBack { attempt: *attempt, deadline_ms: *deadline_ms })),
+            Phase::Ready | Phase::RetryDue { .. } | Phase::Stopping { .. } | Phase::Parked(_),
+            Event::RunFailed { .. },
+        ) => (!run.deploy_begun && !state.is_terminal()).then_some((RunState::Failed, Phase::Ended)),
+        (phase, Event::RollbackStarted { attempt, deadline_ms, .. }) => {
+            let rolling_back = Phase::RollingBack { attempt: *attempt, deadline_ms: *deadline_ms };
+            (run.deploy_begun && next_rollback(phase) == Some(*attempt)).then_some((state, rolling_back))
+        }
         (Phase::RollingBack { attempt: nth, .. }, Event::RollbackSucceeded { attempt, .. }) => {
             (nth == attempt).then_some((RunState::RolledBack, Phase::Ended))
         }
         (Phase::RollingBack { attempt: nth, .. }, Event::RollbackErrored { attempt, retry_due_ms, .. }) => {
             let phase = match retry_due_ms {
                 Some(due_ms) => Phase::RollbackRetryDue { attempt: attempt + 1, due_ms: *due_ms },
-                None => Phase::Ready,
+                None => Phase::Stopping { rollbacks: *attempt },
             };
             (nth == attempt).then_some((state, phase))
         }
@@ -138,7 +135,9 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             let in_flight = Blocked::Stage { stage: work.stage, attempt: work.attempt };
             (*at == in_flight).then(|| (state, parked(*at, reason, place.at_ms)))
         }
-        (Phase::Ready, Event::RunParked { at, reason }) => Some((state, parked(*at, reason, place.at_ms))),
+        (Phase::Ready | Phase::Stopping { .. }, Event::RunParked { at, reason }) => {
+            Some((state, parked(*at, reason, place.at_ms)))
+        }
         (Phase::Parked(parked), Event::RunUnparked { decision }) => {
             Some((state, unparked(parked.at, decision, place.at_ms)))
         }
@@ -162,11 +161,7 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
 /// Takes in what the event says beside state and phase.
 fn learn(run: &mut Run, event: &Event) {
     match event {
-        Event::StageStarted { stage, .. } => {
-            run.deploy_begun |= stage.is_from_deploy_on();
-            // A retry after a red answer that was resolved by a person starts with a clean slate.
-            run.cause = None;
-        }
+        Event::StageStarted { stage, .. } => run.deploy_begun |= stage.is_from_deploy_on(),
         Event::StageSucceeded { stage, facts, .. } => {
             run.done = Some(*stage);
             learn_facts(run, facts);
@@ -272,7 +267,35 @@ fn unparked(at: Blocked, decision: &Decision, now_ms: u64) -> Phase {
         (Blocked::Rollback { attempt }, Decision::Retry) => {
             Phase::RollbackRetryDue { attempt: attempt + 1, due_ms: now_ms }
         }
-        (_, Decision::Skip { .. } | Decision::Abort { .. }) => Phase::Ready,
+        (Blocked::Stage { stage, .. }, Decision::Skip { .. }) => Phase::Skipping { stage },
+        (Blocked::Stage { .. }, Decision::Abort { .. }) => Phase::Stopping { rollbacks: 0 },
+        (Blocked::Rollback { attempt }, Decision::Skip { .. } | Decision::Abort { .. }) => {
+            Phase::Stopping { rollbacks: attempt }
+        }
+    }
+}
+
+/// Tells whether a stage is the one after the last that was concluded; only the release command may be missing.
+fn comes_next(run: &Run, stage: Stage) -> bool {
+    let before = Stage::ALL.into_iter().rev().find(|before| *before < stage);
+    let without =
+        Stage::ALL.into_iter().rev().find(|before| *before < stage && *before != Stage::ReleaseCommand);
+    needs(stage) == run.state && (run.done == before || run.done == without)
+}
+
+/// Returns the only number that the next rollback may have; None where none may begin.
+fn next_rollback(phase: &Phase) -> Option<u32> {
+    match phase {
+        Phase::Ready | Phase::RetryDue { .. } => Some(1),
+        Phase::Stopping { rollbacks } => Some(rollbacks + 1),
+        Phase::RollbackRetryDue { attempt, .. } => Some(*attempt),
+        Phase::Parked(Parked { at: Blocked::Rollback { attempt }, .. }) => Some(attempt + 1),
+        Phase::Parked(Parked { at: Blocked::Stage { .. }, .. }) => Some(1),
+        Phase::Working(_)
+        | Phase::RollingBack { .. }
+        | Phase::Skipping { .. }
+        | Phase::Ended
+        | Phase::Closed => None,
     }
 }
 
@@ -287,7 +310,7 @@ fn may_send(run: &Run, notice: &NoticeId, attempt: u32) -> bool {
 fn retry_phase(stage: Stage, attempt: u32, retry_due_ms: Option<u64>) -> Phase {
     match retry_due_ms {
         Some(due_ms) => Phase::RetryDue { stage, attempt: attempt + 1, due_ms },
-        None => Phase::Ready,
+        None => Phase::Stopping { rollbacks: 0 },
     }
 }
 
@@ -319,7 +342,12 @@ pub fn phase_name(phase: &Phase) -> String {
         Phase::RetryDue { stage, attempt, .. } => format!("waiting for attempt {attempt} of {stage}"),
         Phase::RollingBack { attempt, .. } => format!("rolling back (attempt {attempt})"),
         Phase::RollbackRetryDue { attempt, .. } => format!("waiting for attempt {attempt} of the rollback"),
-        Phase::Parked(_) => "parked".into(),
+        Phase::Stopping { .. } => "stopping".into(),
+        Phase::Skipping { stage } => format!("skipping {stage}"),
+        Phase::Parked(parked) => match parked.at {
+            Blocked::Stage { stage, attempt } => format!("parked at {stage} (attempt {attempt})"),
+            Blocked::Rollback { attempt } => format!("parked at the rollback (attempt {attempt})"),
+        },
         Phase::Ended => "ended".into(),
         Phase::Closed => "closed".into(),
     }

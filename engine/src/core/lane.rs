@@ -102,7 +102,23 @@ impl Lane {
                 self.leave(run);
             }
             Event::RunFailed { .. } => self.leave(run),
-            _ => {}
+            Event::RunStarted { .. }
+            | Event::StageStarted { .. }
+            | Event::StageRecovered { .. }
+            | Event::StageSucceeded { .. }
+            | Event::StageFailed { .. }
+            | Event::StageErrored { .. }
+            | Event::StageUndone { .. }
+            | Event::StageSkipped { .. }
+            | Event::CancelRequested { .. }
+            | Event::RollbackStarted { .. }
+            | Event::RollbackErrored { .. }
+            | Event::RunParked { .. }
+            | Event::RunUnparked { .. }
+            | Event::NoticeStarted { .. }
+            | Event::NoticeSent { .. }
+            | Event::NoticeErrored { .. }
+            | Event::RunClosed => {}
         }
     }
 

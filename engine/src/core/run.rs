@@ -150,6 +150,17 @@ pub enum Phase {
         /// When, in milliseconds since 1970.
         due_ms: u64,
     },
+    /// For what a red answer, the lack of one, or a person's word leads to. That is in the same append, so no
+    /// run is found like this.
+    Stopping {
+        /// How often a rollback was tried.
+        rollbacks: u32,
+    },
+    /// For the stage that a person lets pass. Recorded in the same append too.
+    Skipping {
+        /// Which.
+        stage: Stage,
+    },
     /// For a person.
     Parked(Parked),
     /// For the last notices: the state is terminal.

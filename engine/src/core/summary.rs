@@ -93,7 +93,14 @@ impl RunSummary {
                 self.state = RunState::Failed;
             }
             Event::RunClosed => self.open = false,
-            _ => {}
+            Event::RunStarted { .. }
+            | Event::StageRecovered { .. }
+            | Event::DeploymentStarted { .. }
+            | Event::CancelRequested { .. }
+            | Event::RollbackErrored { .. }
+            | Event::NoticeStarted { .. }
+            | Event::NoticeSent { .. }
+            | Event::NoticeErrored { .. } => {}
         }
     }
 }

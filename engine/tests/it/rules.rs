@@ -248,6 +248,31 @@ fn a_second_cancel_changes_nothing() {
 }
 
 #[test]
+fn cancelling_a_parked_red_deploy_keeps_its_reason_and_holds_the_commit() {
+    let manual = Settings { rollback: RollbackSettings { automatic: false, hold: true }, ..settings() };
+    let checked_out = report(Stage::Checkout, 1, Outcome::Succeeded(facts(Stage::Checkout, manual)));
+    let mut story = nothing().when(Command::Push(push())).when(checked_out);
+    for stage in [Stage::Test, Stage::Build, Stage::PushImage] {
+        story = story.when(green(stage));
+    }
+    let story = story.when(Command::EnterLane).when(green(Stage::Deploy)).when(red(Stage::Smoke, "503"));
+    let story = story.when(cancel()).then(["cancel_requested", "rollback_started"]).when(rolled_back());
+    assert!(story.lane.held.contains_key(&commit().sha));
+}
+
+#[test]
+fn a_run_that_is_cancelled_and_parked_does_no_more_stages_and_can_be_ended() {
+    let unknown =
+        Command::Recover { stage: Stage::GoLive, attempt: 1, found: Found::Unknown, evidence: "?".into() };
+    let story = running(Stage::GoLive).when(cancel()).when(unknown).then(["stage_recovered", "run_parked"]);
+    assert_eq!(
+        story.clone().refuses(Command::Resolve(Decision::Retry)),
+        "the run is cancelled, so it does no more stages: abort it"
+    );
+    story.when(cancel()).then(["rollback_started"]);
+}
+
+#[test]
 fn an_ended_run_takes_no_commands() {
     let story = running(Stage::Test).when(red(Stage::Test, "red"));
     assert_eq!(story.clone().refuses(cancel()), "the run has ended: it is Failed");

@@ -119,11 +119,20 @@ pub struct Story {
     pub now_ms: u64,
     pub last: Vec<Event>,
     pub all: Vec<Event>,
+    /// The run after each event.
+    pub runs: Vec<Run>,
 }
 
 /// Begins a story before the run has started.
 pub fn nothing() -> Story {
-    Story { lane: Lane::default(), run: None, now_ms: NOW_MS, last: Vec::new(), all: Vec::new() }
+    Story {
+        lane: Lane::default(),
+        run: None,
+        now_ms: NOW_MS,
+        last: Vec::new(),
+        all: Vec::new(),
+        runs: Vec::new(),
+    }
 }
 
 /// Begins a story with a run that works on a stage, all before it being green.
@@ -168,6 +177,7 @@ impl Story {
             let place = Place { run_id: run_id(1), seq, at_ms: self.now_ms };
             self.run = Some(evolve(self.run.take(), place, event).expect("what is decided is legal"));
             self.lane.apply(run_id(1), self.now_ms, event);
+            self.runs.extend(self.run.clone());
         }
         self.all.extend(events.clone());
         self.last = events;
@@ -226,7 +236,7 @@ pub fn every_event() -> Vec<Event> {
         let facts = facts(stage, settings());
         events.push(Event::StageSucceeded { stage, attempt: 1, facts, took_ms: 5, output: output.clone() });
     }
-    for stage in [Stage::Test, Stage::Smoke] {
+    for stage in Stage::ALL {
         events.push(Event::StageFailed {
             stage,
             attempt: 1,
@@ -260,6 +270,7 @@ pub fn every_event() -> Vec<Event> {
         },
         Event::RollbackErrored { attempt: 1, reason: "no answer".into(), retry_due_ms: Some(NOW_MS) },
         Event::RunParked { at: Blocked::Stage { stage: Stage::Test, attempt: 1 }, reason: "unknown".into() },
+        Event::RunParked { at: Blocked::Stage { stage: Stage::Smoke, attempt: 1 }, reason: "unknown".into() },
         Event::RunParked { at: Blocked::Rollback { attempt: 1 }, reason: "unknown".into() },
         Event::RunUnparked { decision: Decision::Retry },
         Event::RunUnparked { decision: Decision::Skip { reason: "by hand".into() } },

@@ -143,3 +143,10 @@ fn checks_keep_their_order_and_their_kind() {
         [http("/a"), SmokeCheck::Command(command), http("/b")]
     );
 }
+
+#[test]
+fn settings_that_no_event_could_hold_are_refused() {
+    let large = format!("[build.args]\nLARGE = \"{}\"\n", "x".repeat(40_000));
+    let refused = parse(&large, "landfall.toml", "shop").unwrap_err().to_string();
+    assert!(refused.contains("expected settings of at most 32768 bytes, found 4"), "{refused:.300}");
+}

@@ -1,3 +1,5 @@
+//! Notices sent to receivers that pretend, and what they say, as text.
+
 use std::sync::Arc;
 
 use landfall_engine::core::effect::EffectKey;

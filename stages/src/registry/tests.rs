@@ -1,3 +1,5 @@
+//! The registry's answers, from a server that pretends.
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 

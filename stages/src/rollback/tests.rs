@@ -1,3 +1,5 @@
+//! The rollback on a proxy and a former release that pretend.
+
 use std::net::SocketAddr;
 
 use landfall_engine::core::lane::Release;

@@ -1,3 +1,5 @@
+//! Checks on a server that answers as it is told.
+
 use landfall_engine::core::settings::HttpCheck;
 use landfall_engine::core::stage::Stage;
 

@@ -1,3 +1,5 @@
+//! What exit codes and reports mean.
+
 use landfall_engine::core::facts::TestCounts;
 
 use super::*;
