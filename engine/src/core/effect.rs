@@ -74,8 +74,8 @@ pub fn next_effect(run: &Run) -> Option<Effect> {
         Phase::Ready if waits_for_lane(run) => Some(Effect::EnterLane),
         Phase::Ready => Some(Effect::Proceed),
         Phase::Parked(_) => Some(next_notice(run).unwrap_or(Effect::AwaitPerson)),
-        // Half an append: nobody but a person can say what it was to be.
-        Phase::Stopping { .. } | Phase::Skipping { .. } => Some(Effect::AwaitPerson),
+        // Half an append. There is nothing to proceed with, which the driver will say.
+        Phase::Stopping { .. } | Phase::Skipping { .. } => Some(Effect::Proceed),
         Phase::Ended => Some(next_notice(run).unwrap_or(Effect::Proceed)),
         Phase::Closed => None,
     }
