@@ -53,7 +53,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Takes the lock of a data folder. It is held until the file is dropped.
+/// Takes the lock of a data folder. It is held until the file is unlocked, or the process ends.
 pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("LOCK");
     let failed = |source| classify(folder, &path, "locking the data folder", source);

@@ -75,13 +75,6 @@ impl TestServer {
         self.app.stop.cancel();
         tokio::time::timeout(PATIENCE, self.serving).await.expect("the server ends").unwrap();
         self.app.engine.shutdown().await;
-        // What was told to a pusher ends a moment after the pusher has gone.
-        let last = async {
-            while Arc::strong_count(&self.app) > 1 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, last).await.expect("nobody else has the server");
     }
 
     pub fn client(&self) -> Client {

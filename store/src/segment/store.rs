@@ -90,7 +90,7 @@ pub struct SegmentStore {
     damage: Option<Damage>,
     threads: Vec<JoinHandle<()>>,
     /// The lock of the folder, given back last.
-    _held: Option<File>,
+    held: Option<File>,
 }
 
 impl SegmentStore {
@@ -151,7 +151,7 @@ impl SegmentStore {
             thread("log-writer", move || writer.serve(requests))?,
             thread("log-index", move || for_index.index.keep_saving())?,
         ];
-        Ok(Self { queue: Some(queue), log, durable, failed, damage: None, threads, _held: held })
+        Ok(Self { queue: Some(queue), log, durable, failed, damage: None, threads, held })
     }
 
     /// Opens a damaged log for reading what can be read.
@@ -179,7 +179,7 @@ impl SegmentStore {
         let (_, durable) = watch::channel(mark);
         let (_, failed) = watch::channel(Some(format!("the log is damaged: {damage}")));
         let threads = Vec::new();
-        let store = Self { queue: None, log, durable, failed, damage: Some(damage), threads, _held: held };
+        let store = Self { queue: None, log, durable, failed, damage: Some(damage), threads, held };
         Ok((store, report))
     }
 
@@ -296,6 +296,10 @@ impl Drop for SegmentStore {
             }
         }
         self.log.index.let_go();
+        // Closing is not enough: a child that was forked a moment ago shares the lock until it execs.
+        if let Some(Err(error)) = self.held.as_ref().map(File::unlock) {
+            tracing::warn!(%error, "the data folder could not be unlocked; it is when this process ends");
+        }
     }
 }
 
