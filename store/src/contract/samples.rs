@@ -74,14 +74,14 @@ pub fn life(run: RunId, app: &str) -> Vec<Event> {
     events
 }
 
-/// Returns a short life: red tests, and closed.
+/// Returns a short life: a red checkout, and closed.
 pub fn red_life(app: &str) -> Vec<Event> {
-    let failure = Failure::new("2 tests are red: \"größer\"\nand more");
-    let cause = Cause::StageFailed { stage: Stage::Test, reason: failure.reason.clone() };
+    let failure = Failure::new("2 keys are wrong: \"größer\"\nand more");
+    let cause = Cause::StageFailed { stage: Stage::Checkout, reason: failure.reason.clone() };
     vec![
         started(app),
-        begun(Stage::Test),
-        Event::StageFailed { stage: Stage::Test, attempt: 1, failure, took_ms: 9, output: None },
+        begun(Stage::Checkout),
+        Event::StageFailed { stage: Stage::Checkout, attempt: 1, failure, took_ms: 9, output: None },
         Event::RunFailed { cause },
         Event::RunClosed,
     ]
