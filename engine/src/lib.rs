@@ -7,6 +7,7 @@
 //!
 //! No Docker, no disk, no HTTP: those are `landfall-stages`, `landfall-store` and `landfall`.
 
+mod attempts;
 pub mod audit;
 pub mod core;
 mod driver;

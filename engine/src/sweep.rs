@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::attempts::unpanicked;
 use crate::core::event::Origin;
 use crate::core::lane::Lane;
-use crate::driver::unpanicked;
 use crate::engine::{EngineError, Shared};
 use crate::ports::Keep;
 
