@@ -20,9 +20,11 @@ use uuid::Uuid;
 
 use crate::world::{Answer, Moment, NoOutput, World, digest_of, push};
 
-/// A store whose engine dies at the nth append: before it is recorded, or after, with no answer.
+/// A store whose engine dies at the nth append: before it is recorded, or after, with no answer. Its other answers
+/// come late by `lag`.
 #[derive(Debug)]
 struct DyingStore {
+    lag: Duration,
     inner: Arc<MemoryStore>,
     left: AtomicU32,
     moment: Moment,
@@ -38,6 +40,7 @@ impl EventStore for DyingStore {
             std::future::pending::<()>().await;
         }
         let appended = self.inner.append(append).await;
+        tokio::time::sleep(self.lag).await;
         if dies {
             self.died.notify_one();
             std::future::pending::<()>().await;
@@ -137,6 +140,23 @@ async fn check(store: &Arc<MemoryStore>, world: &Arc<World>, ending: RunState, w
     assert!(things.notices.values().all(|times| *times <= 2), "{what}");
 }
 
+/// Pushes, and ends the engine when it is told to die or the run has ended. Returns whether it died.
+///
+/// Stopping is crashing: nothing is undone, nothing is recorded.
+async fn push_and_die(engine: &Engine, dies: &Notify) -> bool {
+    let run = async {
+        let run = engine.trigger(push('b'), "ada", None).await.unwrap().run_id;
+        engine.settled(run).await.unwrap();
+    };
+    let died = tokio::select! {
+        biased;
+        () = dies.notified() => true,
+        () = run => false,
+    };
+    engine.shutdown().await;
+    died
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_dies_at_any_append_is_replaced_by_one_that_ends_the_run_as_it_would_have() {
     let mut points = 0;
@@ -150,22 +170,13 @@ async fn an_engine_that_dies_at_any_append_is_replaced_by_one_that_ends_the_run_
                 }
                 let dying = Arc::new(DyingStore {
                     inner: store.clone(),
+                    lag: Duration::ZERO,
                     left: AtomicU32::new(nth),
                     moment,
                     died: Notify::new(),
                 });
                 let first = engine(dying.clone(), &world).await;
-                let run = async {
-                    let run = first.trigger(push('b'), "ada", None).await.unwrap().run_id;
-                    first.settled(run).await.unwrap();
-                };
-                let died = tokio::select! {
-                    biased;
-                    () = dying.died.notified() => true,
-                    () = run => false,
-                };
-                // Stopping is crashing: nothing is undone, nothing is recorded.
-                first.shutdown().await;
+                let died = push_and_die(&first, &dying.died).await;
                 check(&store, &world, ending, &format!("{red:?} {moment:?} append {nth}")).await;
                 if !died {
                     break;
@@ -190,17 +201,7 @@ async fn an_engine_that_dies_at_any_effect_is_replaced_by_one_that_ends_the_run_
                 }
                 world.stop_at(nth, moment);
                 let first = engine(store.clone(), &world).await;
-                let run = async {
-                    let run = first.trigger(push('b'), "ada", None).await.unwrap().run_id;
-                    first.settled(run).await.unwrap();
-                };
-                let died = tokio::select! {
-                    biased;
-                    () = world.stopped.notified() => true,
-                    () = run => false,
-                };
-                // Stopping is crashing: nothing is undone, nothing is recorded.
-                first.shutdown().await;
+                let died = push_and_die(&first, &world.stopped).await;
                 world.go_on();
                 check(&store, &world, ending, &format!("{red:?} {moment:?} effect {nth}")).await;
                 if !died {
@@ -233,4 +234,26 @@ async fn an_engine_that_was_down_past_a_deadline_takes_nobody_for_red() {
         tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
         check(&store, &world, RunState::Live, &format!("down for a day in {stage}")).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_while_its_push_is_recorded_leaves_a_run_that_is_driven() {
+    let world = World::new();
+    let store = with_a_live_release(&world).await;
+    let slow = Arc::new(DyingStore {
+        inner: store.clone(),
+        lag: Duration::from_millis(10),
+        left: AtomicU32::new(u32::MAX),
+        moment: Moment::After,
+        died: Notify::new(),
+    });
+    let engine = engine(slow, &world).await;
+    let hung_up =
+        tokio::time::timeout(Duration::from_millis(5), engine.trigger(push('b'), "ada", None)).await;
+    assert!(hung_up.is_err(), "the answer came before the client had gone");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let run = store.runs(RunQuery::default()).await.unwrap().remove(0);
+    assert!(run.commit.sha.starts_with('b'), "the push was not recorded");
+    assert_eq!((run.state, run.open), (RunState::Live, false), "the run stands still");
+    engine.shutdown().await;
 }

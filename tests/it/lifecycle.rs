@@ -8,7 +8,6 @@ use landfall_engine::core::event::{Cause, Event};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::core::stage::Stage;
-use landfall_engine::ports::RunQuery;
 use landfall_engine::{Engine, EngineError, Parts};
 use landfall_store::MemoryStore;
 
@@ -242,27 +241,6 @@ async fn a_watcher_sees_each_event_once_in_order_and_then_the_end() {
     let all = rig.engine.store().events(run).await.unwrap();
     assert_eq!(seen, (1..=all.len() as u64).collect::<Vec<_>>());
     assert_eq!(all.last().map(|last| last.event.clone()), Some(Event::RunClosed));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_hangs_up_while_its_push_is_recorded_leaves_a_run_that_is_driven() {
-    let rig = Rig::new(World::new()).await;
-    for polls in 1..20 {
-        let mut hung_up = Box::pin(rig.engine.trigger(push('a'), "ada", Some(format!("delivery-{polls}"))));
-        for _ in 0..polls {
-            if futures_util::poll!(&mut hung_up).is_ready() {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        drop(hung_up);
-    }
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-    let runs = rig.engine.store().runs(RunQuery::default()).await.unwrap();
-    assert!(!runs.is_empty(), "no push was recorded");
-    for run in runs {
-        assert!(!run.open, "run {} stands still at {}", run.id, run.state);
-    }
 }
 
 #[tokio::test(start_paused = true)]
