@@ -531,3 +531,16 @@ pub fn replay_all(envelopes: &[Envelope]) -> Result<Option<Run>, IllegalTransiti
         .iter()
         .try_fold(None, |run, envelope| evolve(run, place_of(envelope), &envelope.event).map(Some))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_newer_than_the_one_before_it_also_when_the_clock_was_set_back() {
+        let far_ahead = Uuid::from_u128(Uuid::now_v7().as_u128() + (86_400_000 << 80));
+        let next = successor(far_ahead);
+        assert!(next > far_ahead);
+        assert_eq!((next.get_version_num(), next.get_variant()), (7, uuid::Variant::RFC4122));
+    }
+}

@@ -16,5 +16,6 @@ mod lanes;
 pub mod ports;
 mod sweep;
 pub mod timeline;
+mod wording;
 
 pub use engine::{Engine, EngineError, Parts, Triggered};
