@@ -75,6 +75,7 @@ pub(crate) async fn attempt_stage(shared: Arc<Shared>, order: Order, since_ms: u
         }
     };
     let outcome = tokio::select! {
+        biased;
         outcome = unpanicked(work) => outcome.unwrap_or_else(Outcome::errored),
         () = shared.parts.clock.sleep_until(order.deadline_ms) => out_of_time(&shared, &order, since_ms).await,
     };
@@ -172,6 +173,7 @@ pub(crate) async fn roll_back(
             let log_id = shared.parts.store.log_id();
             let order = RollbackOrder { run, attempt, key, deadline_ms, log_id };
             let outcome = tokio::select! {
+                biased;
                 outcome = unpanicked(shared.parts.executor.rollback(&order, &output)) => {
                     outcome.unwrap_or_else(errored)
                 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
-use uuid::Uuid;
 
 use crate::attempts::{
     Done, Start, attempt_stage, enter_lane, notify, order, probe_stage, reported, roll_back, undo_stage,
@@ -22,7 +21,7 @@ use crate::core::evolve::{Place, evolve};
 use crate::core::lane::Lane;
 use crate::core::run::{Phase, Run, RunId};
 use crate::engine::{EngineError, Shared};
-use crate::ports::{Append, AppendError, Draft, NoticeOrder, Probe};
+use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Probe};
 
 /// Who asks, when the engine does.
 pub(crate) const ENGINE: &str = "engine";
@@ -230,7 +229,8 @@ impl Driver {
             }
             // An illegal move is never recorded: a fault in the rules stops this run, not its history.
             fold(self.run.clone(), now_ms, &events)?;
-            let append = append(self.run.id, self.run.seq, events, now_ms, actor);
+            let clock = &*self.shared.parts.clock;
+            let append = append(clock, self.run.id, self.run.seq, events, now_ms, actor);
             match self.shared.append(append).await {
                 Ok(envelopes) => return self.believe(&envelopes),
                 Err(EngineError::Append(AppendError::Conflict { .. })) => self.reload().await?,
@@ -268,10 +268,17 @@ impl Driver {
 }
 
 /// Returns the append that records these events, each under the key of its effect.
-pub(crate) fn append(run_id: RunId, expected: u64, events: Vec<Event>, at_ms: u64, actor: &str) -> Append {
+pub(crate) fn append(
+    clock: &dyn Clock,
+    run_id: RunId,
+    expected: u64,
+    events: Vec<Event>,
+    at_ms: u64,
+    actor: &str,
+) -> Append {
     let events = events
         .into_iter()
-        .map(|event| Draft { event_id: Uuid::now_v7(), effect_key: key_of(run_id, &event), event })
+        .map(|event| Draft { event_id: clock.uuid(), effect_key: key_of(run_id, &event), event })
         .collect();
     Append { run_id, expected, events, at_ms, actor: actor.to_owned(), claim: None }
 }
@@ -335,6 +342,7 @@ impl Shared {
                     tracing::error!("the disk is full: waiting before the log is appended to again");
                     let due_ms = self.parts.clock.now_ms() + FULL_PAUSE_MS;
                     tokio::select! {
+                        biased;
                         () = self.stop.cancelled() => return Err(EngineError::Append(AppendError::Full)),
                         () = self.parts.clock.sleep_until(due_ms) => {}
                     }

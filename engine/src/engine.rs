@@ -404,7 +404,8 @@ impl Engine {
         let lane = shared.parts.store.lane(lane_id).await?;
         let now_ms = shared.parts.clock.now_ms();
         let events = decide(&lane, None, command, now_ms)?;
-        let append = crate::ports::Append { claim, ..append(run_id, 0, events, now_ms, actor) };
+        let append =
+            crate::ports::Append { claim, ..append(&*shared.parts.clock, run_id, 0, events, now_ms, actor) };
         // A push is refused on a full disk, not kept waiting: what can't be recorded must not be done.
         let envelopes = shared.parts.store.append(append).await.map_err(EngineError::Append)?;
         let run = replay_all(&envelopes)?.ok_or(EngineError::NoSuchRun(run_id))?;
@@ -452,9 +453,9 @@ impl Shared {
     /// Returns an id above all others, also when the clock was set back.
     fn next_run_id(&self) -> RunId {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Uuid::now_v7();
+        let now = self.parts.clock.uuid();
         let id = match *newest {
-            Some(RunId(newest)) if newest >= now => successor(newest),
+            Some(RunId(newest)) if newest >= now => successor(newest, now),
             _ => now,
         };
         *newest = Some(RunId(id));
@@ -509,15 +510,16 @@ impl Shared {
 
 async fn halt_with_store(shared: Arc<Shared>) {
     tokio::select! {
+        biased;
         reason = shared.parts.store.failed() => shared.halt(&reason),
         () = shared.stop.cancelled() => {}
     }
 }
 
-/// Returns a UUID v7 of the millisecond after this one's.
-fn successor(id: Uuid) -> Uuid {
+/// Returns a UUID v7 of the millisecond after this one's, with the random part of a fresh one.
+fn successor(id: Uuid, fresh: Uuid) -> Uuid {
     let ms = u64::try_from(id.as_u128() >> 80).unwrap_or(u64::MAX) + 1;
-    let fresh = Uuid::now_v7().as_u128() & ((1 << 80) - 1);
+    let fresh = fresh.as_u128() & ((1 << 80) - 1);
     Uuid::from_u128((u128::from(ms) << 80) | fresh)
 }
 
@@ -539,7 +541,7 @@ mod tests {
     #[test]
     fn a_run_is_newer_than_the_one_before_it_also_when_the_clock_was_set_back() {
         let far_ahead = Uuid::from_u128(Uuid::now_v7().as_u128() + (86_400_000 << 80));
-        let next = successor(far_ahead);
+        let next = successor(far_ahead, Uuid::now_v7());
         assert!(next > far_ahead);
         assert_eq!((next.get_version_num(), next.get_variant()), (7, uuid::Variant::RFC4122));
     }

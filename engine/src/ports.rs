@@ -345,7 +345,7 @@ pub trait StageExecutor: Send + Sync + fmt::Debug + 'static {
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String>;
 }
 
-/// What time it is.
+/// What time it is, and what is called after it.
 #[async_trait]
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Returns the wall clock, in milliseconds since 1970.
@@ -353,7 +353,17 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 
     /// Waits until the wall clock shows this, in milliseconds since 1970. Never returns early.
     async fn sleep_until(&self, at_ms: u64);
+
+    /// Returns a UUID v7 that nobody has yet. A clock that is simulated makes them from its seed, so that one
+    /// seed is one history.
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
 }
+
+/// How long the machine's own clock is believed, in milliseconds: what a sleeper notices late when somebody
+/// sets it on.
+const LOOK_AGAIN_MS: u64 = 30_000;
 
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -368,11 +378,14 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, at_ms: u64) {
-        // A wall clock can be set back while we sleep: look again until it is really time.
+        // A wall clock can be set back while we sleep, or on, and a machine can be suspended: look again until
+        // it is really time.
         loop {
             match at_ms.checked_sub(self.now_ms()) {
                 None | Some(0) => return,
-                Some(left) => tokio::time::sleep(std::time::Duration::from_millis(left)).await,
+                Some(left) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(left.min(LOOK_AGAIN_MS))).await;
+                }
             }
         }
     }

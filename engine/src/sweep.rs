@@ -31,6 +31,7 @@ pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
             }
         };
         tokio::select! {
+            biased;
             () = shared.stop.cancelled() => return,
             () = shared.sweep_due() => {}
             () = cooled => {}
@@ -44,6 +45,7 @@ async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     let (keep, next_ms) = what_to_keep(shared).await?;
     let sweeping = tokio::time::timeout(SWEEP_LIMIT, unpanicked(shared.parts.executor.sweep(&keep)));
     let swept = tokio::select! {
+        biased;
         () = shared.stop.cancelled() => return Ok(None),
         swept = sweeping => swept,
     };

@@ -23,7 +23,7 @@ use crate::index::IndexPlace;
 use crate::lock::{Holder, lock};
 use crate::output::OutputDir;
 use crate::segment::frame::FORMAT;
-use crate::segment::{LogPlace, OpenReport, SegmentStore};
+use crate::segment::{LogPlace, OpenReport, SegmentStore, Work};
 
 /// How a data folder is kept.
 #[derive(Clone, Debug)]
@@ -157,6 +157,7 @@ impl DataDir {
         }
         sync_folder(folder).map_err(failed("syncing the data folder"))?;
         let place = LogPlace {
+            work: Work::Threads,
             disk: Arc::new(RealDisk::new(log)),
             log_id,
             segment_bytes: options.segment_bytes,

@@ -22,6 +22,7 @@ use crate::data_dir::{OpenError, read_log_id};
 use crate::disk::RealDisk;
 use crate::index::{View, salvage_on};
 use crate::record::{Record, is_of, refused};
+use crate::segment::Work;
 use crate::segment::files::Segments;
 use crate::segment::follow::follow;
 use crate::segment::verify::{Verification, verify};
@@ -167,7 +168,7 @@ impl EventStore for ReadOnlyLog {
         let log = self.clone();
         let followed = async move {
             match log.read(|log| log.up_to_date(|seen| seen.walk.mark())).await {
-                Ok(end) => follow(log.segments, log.log_id, watch::channel(end).1, &from),
+                Ok(end) => follow(log.segments, log.log_id, watch::channel(end).1, &from, Work::Threads),
                 Err(error) => stream::iter([Err(error)]).boxed(),
             }
         };

@@ -12,6 +12,7 @@ use landfall_engine::ports::{BoxError, Cursor, ReadError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::Work;
 use super::files::Segments;
 use super::reader::Mark;
 use super::walk::{Walk, Walked};
@@ -45,6 +46,7 @@ struct Follower {
     segments: Segments,
     log_id: Uuid,
     durable: watch::Receiver<Mark>,
+    work: Work,
     seen: u64,
     walk: Option<Walk>,
     ready: VecDeque<Item>,
@@ -56,12 +58,14 @@ pub(crate) fn follow(
     log_id: Uuid,
     durable: watch::Receiver<Mark>,
     from: &Cursor,
+    work: Work,
 ) -> BoxStream<'static, Item> {
     let seen = match seen(from, log_id) {
         Ok(seen) => seen,
         Err(error) => return Box::pin(stream::iter([Err(error)])),
     };
-    let follower = Follower { segments, log_id, durable, seen, walk: None, ready: VecDeque::new() };
+    let ready = VecDeque::new();
+    let follower = Follower { segments, log_id, durable, work, seen, walk: None, ready };
     Box::pin(stream::unfold(Some(follower), |follower| async move { follower?.next().await }))
 }
 
@@ -77,9 +81,14 @@ impl Follower {
                 self.durable.changed().await.ok()?;
                 continue;
             }
-            self = match tokio::task::spawn_blocking(move || self.read_on(durable)).await {
-                Ok(Ok(follower)) => follower,
-                Ok(Err(error)) => return Some((Err(backend(error.into())), None)),
+            let read = match self.work {
+                Work::Inline => self.read_on(durable),
+                Work::Threads => tokio::task::spawn_blocking(move || self.read_on(durable))
+                    .await
+                    .unwrap_or_else(|gone| Err(io::Error::other(gone))),
+            };
+            self = match read {
+                Ok(follower) => follower,
                 Err(error) => return Some((Err(backend(error.into())), None)),
             };
         }

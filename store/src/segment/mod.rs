@@ -32,6 +32,7 @@ use reader::read_frame;
 pub(crate) use store::LogPlace;
 pub use store::OpenReport;
 pub use store::SegmentStore;
+pub(crate) use store::Work;
 
 /// What readers and the writer share.
 #[derive(Debug)]

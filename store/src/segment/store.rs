@@ -32,9 +32,19 @@ use crate::record::{Prepared, refused};
 /// How many appends may wait. A group takes all of them, so a longer queue would only hide a slow disk.
 const QUEUE: usize = 1024;
 
+/// Where the store does its own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// On threads of its own, so that nobody waits for a disk who need not.
+    Threads,
+    /// In the caller's runtime, one thing after the other: a simulation is to be the same every time.
+    Inline,
+}
+
 /// Where a log is, and how it is written.
 #[derive(Debug)]
 pub(crate) struct LogPlace {
+    pub(crate) work: Work,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) log_id: Uuid,
     pub(crate) segment_bytes: u64,
@@ -88,6 +98,7 @@ pub struct SegmentStore {
     durable: watch::Receiver<Mark>,
     failed: watch::Receiver<Option<String>>,
     damage: Option<Damage>,
+    work: Work,
     threads: Vec<JoinHandle<()>>,
     /// The lock of the folder, given back last.
     held: Option<File>,
@@ -100,14 +111,37 @@ impl SegmentStore {
     ///
     /// What the disk said.
     pub fn on_disk(disk: Arc<dyn Disk>, log_id: Uuid, segment_bytes: u64) -> io::Result<(Self, OpenReport)> {
+        Self::open_on_disk(disk, log_id, segment_bytes, Work::Threads)
+    }
+
+    /// Opens it so that it does all its work in the caller's runtime, with no thread of its own: for simulations,
+    /// in which one seed is one history. It ends with the runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the disk said.
+    pub fn inline_on_disk(
+        disk: Arc<dyn Disk>,
+        log_id: Uuid,
+        segment_bytes: u64,
+    ) -> io::Result<(Self, OpenReport)> {
+        Self::open_on_disk(disk, log_id, segment_bytes, Work::Inline)
+    }
+
+    fn open_on_disk(
+        disk: Arc<dyn Disk>,
+        log_id: Uuid,
+        segment_bytes: u64,
+        work: Work,
+    ) -> io::Result<(Self, OpenReport)> {
         let index = IndexPlace { folder: None, cache_bytes: 0 };
-        let place = LogPlace { disk, log_id, segment_bytes, index, held: None };
+        let place = LogPlace { work, disk, log_id, segment_bytes, index, held: None };
         Self::open(place).map_err(|error| error.source)
     }
 
     /// Opens a log, mends its end where a crash left it torn, and starts to serve.
     pub(crate) fn open(place: LogPlace) -> Result<(Self, OpenReport), StoreError> {
-        let LogPlace { disk, log_id, segment_bytes, index: index_place, held } = place;
+        let LogPlace { work, disk, log_id, segment_bytes, index: index_place, held } = place;
         let segments = Segments::new(disk);
         remove_unfinished(&segments).map_err(doing("removing what an earlier start left in the log"))?;
         let found = find_end(&segments, log_id).map_err(doing("reading the log"))?;
@@ -119,7 +153,7 @@ impl SegmentStore {
             Ok(opened) => opened,
             Err(IndexError::Io(source)) => return Err(doing("reading the log")(source)),
             Err(IndexError::Damaged(damage)) => {
-                return Self::open_damaged(&segments, log_id, &found, damage, held);
+                return Self::open_damaged(&segments, log_id, &found, damage, held, work);
             }
         };
         let tail = match found.tail {
@@ -138,20 +172,28 @@ impl SegmentStore {
             index: index_report,
         };
         let log = Arc::new(Log { segments, log_id, index });
-        Ok((Self::serve(log, tail, found.mark, held).map_err(doing("starting threads"))?, report))
+        Ok((Self::serve(log, tail, found.mark, held, work).map_err(doing("starting threads"))?, report))
     }
 
-    fn serve(log: Arc<Log>, tail: Tail, mark: Mark, held: Option<File>) -> io::Result<Self> {
+    fn serve(log: Arc<Log>, tail: Tail, mark: Mark, held: Option<File>, work: Work) -> io::Result<Self> {
         let (durable_sender, durable) = watch::channel(mark);
         let (failed_sender, failed) = watch::channel(None);
         let (queue, requests) = mpsc::channel(QUEUE);
         let writer = Writer::new(Arc::clone(&log), tail, durable_sender, failed_sender);
-        let for_index = Arc::clone(&log);
-        let threads = vec![
-            thread("log-writer", move || writer.serve(requests))?,
-            thread("log-index", move || for_index.index.keep_saving())?,
-        ];
-        Ok(Self { queue: Some(queue), log, durable, failed, damage: None, threads, held })
+        let threads = match work {
+            Work::Threads => {
+                let for_index = Arc::clone(&log);
+                vec![
+                    thread("log-writer", move || writer.serve(requests))?,
+                    thread("log-index", move || for_index.index.keep_saving())?,
+                ]
+            }
+            Work::Inline => {
+                tokio::spawn(writer.serve_inline(requests));
+                Vec::new()
+            }
+        };
+        Ok(Self { queue: Some(queue), log, durable, failed, damage: None, work, threads, held })
     }
 
     /// Opens a damaged log for reading what can be read.
@@ -161,6 +203,7 @@ impl SegmentStore {
         found: &Found,
         damage: Damage,
         held: Option<File>,
+        work: Work,
     ) -> Result<(Self, OpenReport), StoreError> {
         let (view, mark, damages) =
             salvage(segments.clone(), log_id).map_err(doing("reading the damaged log"))?;
@@ -179,7 +222,7 @@ impl SegmentStore {
         let (_, durable) = watch::channel(mark);
         let (_, failed) = watch::channel(Some(format!("the log is damaged: {damage}")));
         let threads = Vec::new();
-        let store = Self { queue: None, log, durable, failed, damage: Some(damage), threads, held };
+        let store = Self { queue: None, log, durable, failed, damage: Some(damage), work, threads, held };
         Ok((store, report))
     }
 
@@ -212,6 +255,9 @@ impl SegmentStore {
         what: &str,
         read: impl FnOnce(&Log) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
+        if self.work == Work::Inline {
+            return read(&self.log);
+        }
         let log = Arc::clone(&self.log);
         match tokio::task::spawn_blocking(move || read(&log)).await {
             Ok(answer) => answer,
@@ -266,7 +312,7 @@ impl EventStore for SegmentStore {
     }
 
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
-        follow(self.log.segments.clone(), self.log.log_id, self.durable.clone(), &from)
+        follow(self.log.segments.clone(), self.log.log_id, self.durable.clone(), &from, self.work)
     }
 
     fn log_id(&self) -> Uuid {

@@ -80,26 +80,38 @@ impl Writer {
     /// Serves appends until nobody is left to send one.
     pub(crate) fn serve(mut self, mut queue: mpsc::Receiver<Request>) {
         while let Some(first) = queue.blocking_recv() {
-            if let Some(reason) = self.failed.borrow().clone() {
-                _ = first.reply.send(Err(unknown(reason.into())));
-                continue;
-            }
-            if self.known.len() > KNOWN_RUNS_MAX {
-                self.known.clear();
-            }
-            let mark = *self.durable.borrow();
-            let frame = FrameWriter::new(std::mem::take(&mut self.buffer), mark.seq + 1, mark.hash);
-            let mut group = Group { frame, written: Vec::new(), claims: HashMap::new(), replies: Vec::new() };
-            let mut bytes = first.append.len();
-            self.take_in(&mut group, first);
-            while bytes < GROUP_BYTES
-                && let Ok(next) = queue.try_recv()
-            {
-                bytes += next.append.len();
-                self.take_in(&mut group, next);
-            }
-            self.commit(group, mark);
+            self.serve_group(first, &mut queue);
         }
+    }
+
+    /// Serves appends as [`serve`](Self::serve) does, without a thread.
+    pub(crate) async fn serve_inline(mut self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(first) = queue.recv().await {
+            self.serve_group(first, &mut queue);
+        }
+    }
+
+    /// Serves an append and those that wait behind it, in one frame.
+    fn serve_group(&mut self, first: Request, queue: &mut mpsc::Receiver<Request>) {
+        if let Some(reason) = self.failed.borrow().clone() {
+            _ = first.reply.send(Err(unknown(reason.into())));
+            return;
+        }
+        if self.known.len() > KNOWN_RUNS_MAX {
+            self.known.clear();
+        }
+        let mark = *self.durable.borrow();
+        let frame = FrameWriter::new(std::mem::take(&mut self.buffer), mark.seq + 1, mark.hash);
+        let mut group = Group { frame, written: Vec::new(), claims: HashMap::new(), replies: Vec::new() };
+        let mut bytes = first.append.len();
+        self.take_in(&mut group, first);
+        while bytes < GROUP_BYTES
+            && let Ok(next) = queue.try_recv()
+        {
+            bytes += next.append.len();
+            self.take_in(&mut group, next);
+        }
+        self.commit(group, mark);
     }
 
     /// Decides about one append, and adds its events to the frame if they are new.
