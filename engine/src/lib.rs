@@ -14,8 +14,28 @@ mod driver;
 pub mod engine;
 mod lanes;
 pub mod ports;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod sweep;
 pub mod timeline;
 mod wording;
 
 pub use engine::{Engine, EngineError, Parts, Triggered};
+
+/// Tells whether this thread is broken on purpose in the way that is named; never, in what people run.
+#[cfg(feature = "sabotage")]
+#[macro_export]
+macro_rules! sabotaged {
+    ($which:ident) => {
+        $crate::sabotage::is_active($crate::sabotage::Sabotage::$which)
+    };
+}
+
+/// Tells whether this thread is broken on purpose in the way that is named; never, in what people run.
+#[cfg(not(feature = "sabotage"))]
+#[macro_export]
+macro_rules! sabotaged {
+    ($which:ident) => {
+        false
+    };
+}

@@ -1,8 +1,9 @@
 //! A disk in memory that fails where it is told to, and forgets what was not synced.
 //!
 //! It is as forgetful as a disk may be: after [`FaultyDisk::crash`] any part of an unsynced write may be
-//! there, by sector, in any order; an unsynced name may be lost. It is no more forgetful than that: what was
-//! synced stays.
+//! there, by sector, in any order; an unsynced name may be lost. And it is as false as Linux is: a sync that failed
+//! leaves its pages clean, so that the next one succeeds without them (<https://lwn.net/Articles/752063/>). It is no
+//! more forgetful than that: what was written and synced stays.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -63,6 +64,24 @@ type Content = Arc<Mutex<Bytes>>;
 struct Bytes {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// What the next sync will write, as starts and ends.
+    dirty: Vec<(usize, usize)>,
+}
+
+impl Bytes {
+    fn whole(bytes: Vec<u8>) -> Self {
+        Self { now: bytes.clone(), durable: bytes, dirty: Vec::new() }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.now.len(), 0);
+        for (start, end) in self.dirty.drain(..) {
+            let end = end.min(self.now.len());
+            if start < end {
+                self.durable[start..end].copy_from_slice(&self.now[start..end]);
+            }
+        }
+    }
 }
 
 impl FaultyDisk {
@@ -74,6 +93,13 @@ impl FaultyDisk {
     /// Lets `after` more calls succeed, and the one behind them fail. Calls after that succeed again.
     pub fn fail(&self, op: Op, after: u64, error: io::ErrorKind) {
         locked(&self.0).faults.insert(op, (after, error));
+    }
+
+    /// Forgets the faults that were to come, and any limit.
+    pub fn heal(&self) {
+        let mut platter = locked(&self.0);
+        platter.faults.clear();
+        platter.capacity = None;
     }
 
     /// Limits the sum of all file lengths. None: no limit.
@@ -102,7 +128,7 @@ impl FaultyDisk {
         let found: BTreeMap<String, Content> = names
             .iter()
             .map(|(name, content)| (name.clone(), found_after(&locked(content), kept)))
-            .map(|(name, bytes)| (name, Arc::new(Mutex::new(Bytes { now: bytes.clone(), durable: bytes }))))
+            .map(|(name, bytes)| (name, Arc::new(Mutex::new(Bytes::whole(bytes)))))
             .collect();
         let platter = Platter { names: found.clone(), durable_names: found, ..Platter::default() };
         Self(Arc::new(Mutex::new(platter)))
@@ -115,7 +141,7 @@ impl FaultyDisk {
 
     /// Replaces the bytes of a file behind everybody's back, durably.
     pub fn set_bytes(&self, name: &str, bytes: Vec<u8>) {
-        let content = Bytes { now: bytes.clone(), durable: bytes };
+        let content = Bytes::whole(bytes);
         let mut platter = locked(&self.0);
         match platter.names.get(name) {
             Some(there) => *locked(there) = content,
@@ -222,22 +248,26 @@ impl DiskFile for FaultyFile {
             content.now.resize(end, 0);
         }
         content.now[place(offset)..end].copy_from_slice(&bytes[..written]);
+        content.dirty.push((place(offset), end));
         fault?;
         if written < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         locked(&self.disk).attempt(Op::Truncate)?;
-        locked(&self.content).now.resize(place(len), 0);
+        let mut content = locked(&self.content);
+        let (before, len) = (content.now.len(), place(len));
+        content.now.resize(len, 0);
+        content.dirty.push((before.min(len), before.max(len)));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = locked(&self.disk);
-        platter.attempt(Op::Sync)?;
-        platter.syncs += 1;
         let mut content = locked(&self.content);
-        content.durable = content.now.clone();
+        platter.attempt(Op::Sync).inspect_err(|_| content.dirty.clear())?;
+        platter.syncs += 1;
+        content.sync();
         Ok(())
     }
 }

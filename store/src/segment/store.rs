@@ -20,7 +20,7 @@ use super::Log;
 use super::files::Segments;
 use super::follow::follow;
 use super::reader::Mark;
-use super::recovery::{Found, find_end};
+use super::recovery::{Found, find_end, settle_end};
 use super::tail::Tail;
 use super::verify::{Verification, verify};
 use super::walk::{Damage, TornTail};
@@ -156,6 +156,7 @@ impl SegmentStore {
                 return Self::open_damaged(&segments, log_id, &found, damage, held, work);
             }
         };
+        settle_end(&segments, &found).map_err(doing("making the end of the log durable"))?;
         let tail = match found.tail {
             Some(at) => Tail::resume(segments.clone(), log_id, segment_bytes, at, found.torn.is_some()),
             None => {

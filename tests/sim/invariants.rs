@@ -1,0 +1,308 @@
+//! What holds after every history, whatever went wrong in it.
+//!
+//! I3, I4, I5 and I11 are looked at while they can be seen, too: at each effect, each switch, each append.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use landfall_engine::Engine;
+use landfall_engine::audit::replay;
+use landfall_engine::core::event::{Envelope, Event};
+use landfall_engine::core::run::{Phase, Run, RunId};
+use landfall_engine::core::stage::Stage;
+use landfall_engine::engine::replay_all;
+use landfall_engine::ports::{EventStore, RunQuery};
+
+use crate::life::{Machine, Told};
+use crate::store::SimStore;
+
+/// The invariants, each with what it says.
+pub const INVARIANTS: [(&str, &str); 11] = [
+    ("I1", "no acknowledged event is lost"),
+    ("I2", "the seqs of a run are dense, with one winner each"),
+    ("I3", "no effect is done under one key with two inputs; it leaves one object at most"),
+    ("I4", "no effect without a durable intent before it"),
+    ("I5", "what the log says serves, serves"),
+    ("I6", "every intent ends concluded, undone or parked"),
+    ("I7", "once faults stop, every run is terminal or parked within a bound"),
+    ("I8", "a replay gives the same to the byte, and the log verifies"),
+    ("I9", "nothing is left that nobody owns"),
+    ("I10", "subscribers see each event once, in order, and none that vanishes"),
+    ("I11", "no timer fires early, and no restart resets one"),
+];
+
+/// Checks everything that can be seen when a history has come to rest.
+pub async fn check(machine: &Machine, engine: &Engine, store: &Arc<SimStore>, told: &mut Told) {
+    let mut broken = BTreeSet::new();
+    let mut violation = |invariant: &str, what: String| _ = broken.insert(format!("{invariant}: {what}"));
+    let runs = store.inner.runs(RunQuery { limit: 1_000, ..RunQuery::default() }).await.unwrap();
+    let mut histories: BTreeMap<RunId, Vec<Envelope>> = BTreeMap::new();
+    for run in &runs {
+        match store.inner.events(run.id).await {
+            Ok(events) => _ = histories.insert(run.id, events),
+            Err(error) => violation("I1", error.to_string()),
+        }
+    }
+
+    // I1, I10: what was promised or shown is there, as it was.
+    let by_place: BTreeMap<u64, &Envelope> =
+        histories.values().flatten().map(|envelope| (envelope.global_seq, envelope)).collect();
+    let pages = machine.book.pages();
+    for (global_seq, (run, seq, hash)) in &pages.known {
+        match by_place.get(global_seq) {
+            Some(there) if (there.run_id, there.seq, there.hash) == (*run, *seq, *hash) => {}
+            Some(_) => violation("I1", format!("event {global_seq} ({run} seq {seq}) is another one now")),
+            None => violation("I1", format!("event {global_seq} ({run} seq {seq}) is lost")),
+        }
+    }
+    for (trigger, answered) in &pages.triggers {
+        for run in answered.iter().filter(|run| !histories.contains_key(run)) {
+            violation("I1", format!("{trigger} was answered with {run}, which is not there"));
+        }
+    }
+    let delivered: BTreeSet<String> = pages.claims.keys().cloned().collect();
+    told.checks += pages.known.len() as u64;
+    for what in &pages.violations {
+        told.violations.push(what.clone());
+    }
+    for (what, count) in &pages.done {
+        told.counts.insert((*what).to_owned(), *count);
+    }
+    drop(pages);
+
+    // I2: dense; a delivery starts one run.
+    let mut started: BTreeMap<String, u64> = BTreeMap::new();
+    for (run, events) in &histories {
+        if !events.iter().zip(1..).all(|(envelope, seq)| envelope.seq == seq) {
+            violation("I2", format!("the seqs of {run} are not dense"));
+        }
+        if let Some(Event::RunStarted { trigger, .. }) = events.first().map(|first| &first.event) {
+            *started.entry(trigger.clone()).or_default() += 1;
+        }
+    }
+    let nth_of = |claim: &str| claim.replace("delivery-", "act ");
+    for claim in delivered {
+        let runs = started.get(&nth_of(&claim)).copied().unwrap_or_default();
+        if runs > 1 {
+            violation("I2", format!("{claim} started {runs} runs"));
+        }
+    }
+
+    for (run, events) in &histories {
+        // Who waits for a lane that a parked run has waits for the same person.
+        let lane_is_parked = |run: &Run| {
+            let lanes = runs.iter().filter(|other| other.parked.is_some()).map(|other| &other.lane);
+            lanes.into_iter().any(|lane| *lane == run.lane)
+        };
+        check_run(*run, events, lane_is_parked, &mut violation);
+        told.checks += events.len() as u64;
+        // I8, the engine's own idea of the run.
+        let folded = replay_all(events).ok().flatten();
+        let known = engine.run(*run).await.ok().flatten();
+        if folded != known {
+            violation("I8", format!("{run} is another one to the engine"));
+        }
+    }
+
+    // I8, the log.
+    match store.inner.verify().await {
+        Ok(verified) => {
+            for problem in &verified.problems {
+                violation("I8", format!("{problem:?}"));
+            }
+            told.head = verified.head.to_string();
+            told.events = verified.events;
+        }
+        Err(error) => violation("I8", error.to_string()),
+    }
+
+    check_world(machine, &histories, store, &mut violation).await;
+    told.checks += INVARIANTS.len() as u64;
+    told.violations.extend(broken);
+    told.violations.sort_unstable();
+    told.violations.dedup();
+}
+
+/// Checks what one history of a run says.
+fn check_run(
+    run: RunId,
+    events: &[Envelope],
+    lane_is_parked: impl Fn(&Run) -> bool,
+    violation: &mut impl FnMut(&str, String),
+) {
+    let Ok(Some(folded)) = replay_all(events) else {
+        return violation("I8", format!("{run} makes illegal moves"));
+    };
+    let (first, again) = (replay(events, None), replay(events, None));
+    if serde_json::to_string(&first).ok() != serde_json::to_string(&again).ok() {
+        violation("I8", format!("two replays of {run} differ"));
+    }
+    for problem in &first.problems {
+        violation("I8", format!("{run}: {problem}"));
+    }
+    if !folded.is_closed()
+        && folded.parked().is_none()
+        && !(folded.phase == Phase::Ready && lane_is_parked(&folded))
+    {
+        violation("I7", format!("{run} is neither terminal nor parked: {:?}", folded.phase));
+    }
+    check_intents(&folded, events, violation);
+    check_timers(run, events, violation);
+}
+
+/// I6: every intent has its end.
+fn check_intents(run: &Run, events: &[Envelope], violation: &mut impl FnMut(&str, String)) {
+    let mut open: BTreeSet<(Option<Stage>, u32)> = BTreeSet::new();
+    for envelope in events {
+        match &envelope.event {
+            Event::StageStarted { stage, attempt, .. } => _ = open.insert((Some(*stage), *attempt)),
+            Event::StageSucceeded { stage, attempt, .. }
+            | Event::StageFailed { stage, attempt, .. }
+            | Event::StageErrored { stage, attempt, .. }
+            | Event::StageUndone { stage, attempt } => _ = open.remove(&(Some(*stage), *attempt)),
+            Event::RollbackStarted { attempt, .. } => _ = open.insert((None, *attempt)),
+            Event::RollbackSucceeded { attempt, .. } | Event::RollbackErrored { attempt, .. } => {
+                _ = open.remove(&(None, *attempt));
+            }
+            // What was parked is a person's, who decides about it.
+            Event::RunParked { .. } => open.clear(),
+            _ => {}
+        }
+    }
+    let is_parked = matches!(run.phase, Phase::Parked(_));
+    for (stage, attempt) in open.into_iter().filter(|_| !is_parked) {
+        violation("I6", format!("attempt {attempt} of {stage:?} of {} has no end", run.id));
+    }
+}
+
+/// I11: what waits for a time begins at that time or later.
+fn check_timers(run: RunId, events: &[Envelope], violation: &mut impl FnMut(&str, String)) {
+    let mut due: BTreeMap<String, u64> = BTreeMap::new();
+    for envelope in events {
+        let at_ms = envelope.recorded_at_ms;
+        match &envelope.event {
+            Event::StageErrored { stage, retry_due_ms: Some(due_ms), .. } => {
+                due.insert(stage.to_string(), *due_ms);
+            }
+            Event::RollbackErrored { retry_due_ms: Some(due_ms), .. } => {
+                due.insert("rollback".into(), *due_ms);
+            }
+            Event::NoticeErrored { notice, retry_due_ms: Some(due_ms), .. } => {
+                due.insert(notice.to_string(), *due_ms);
+            }
+            Event::RunUnparked { .. } | Event::CancelRequested { .. } => due.clear(),
+            begun => {
+                let what = match begun {
+                    Event::StageStarted { stage, .. } => stage.to_string(),
+                    Event::RollbackStarted { .. } => "rollback".into(),
+                    Event::NoticeStarted { notice, .. } => notice.to_string(),
+                    _ => continue,
+                };
+                if due.remove(&what).is_some_and(|due_ms| at_ms < due_ms) {
+                    violation("I11", format!("{what} of {run} was tried again before its time"));
+                }
+            }
+        }
+    }
+    for (nth, envelope) in events.iter().enumerate() {
+        let (stage, said) = match &envelope.event {
+            Event::StageFailed { stage, failure, .. } => (stage, &failure.reason),
+            Event::StageErrored { stage, reason, .. } => (stage, reason),
+            _ => continue,
+        };
+        let out_of_time = ["stopped after", "gave no answer within", "time ran out"];
+        if !out_of_time.iter().any(|words| said.contains(words)) {
+            continue;
+        }
+        let deadline_ms = events[..nth].iter().rev().find_map(|before| match &before.event {
+            Event::StageStarted { stage: begun, deadline_ms, .. } if begun == stage => Some(*deadline_ms),
+            _ => None,
+        });
+        // A clock that was set back in between tells another time than the one that was waited for.
+        let steps = events.windows(2).any(|pair| pair[1].recorded_at_ms + 60_000 < pair[0].recorded_at_ms);
+        if deadline_ms.is_some_and(|deadline_ms| envelope.recorded_at_ms < deadline_ms) && !steps {
+            violation("I11", format!("{stage} of {run} was out of time before its deadline"));
+        }
+    }
+}
+
+/// I5 and I9: the world is as the log says, and has nothing that nobody owns.
+async fn check_world(
+    machine: &Machine,
+    histories: &BTreeMap<RunId, Vec<Envelope>>,
+    store: &Arc<SimStore>,
+    violation: &mut impl FnMut(&str, String),
+) {
+    let lanes = store.inner.lanes().await.unwrap();
+    let folded: Vec<Run> =
+        histories.values().filter_map(|events| replay_all(events).ok().flatten()).collect();
+    let open: BTreeSet<RunId> = folded.iter().filter(|run| !run.is_closed()).map(|run| run.id).collect();
+    let mut things = machine.world.at(machine.true_ms);
+    for (id, lane) in &lanes {
+        if folded.iter().any(|run| open.contains(&run.id) && run.holds_lane() && run.lane == *id) {
+            continue;
+        }
+        let recorded = lane.live.as_ref().map(|live| live.image.digest.clone());
+        let route = things.routes.get(id).cloned().unwrap_or_default();
+        let serves = route.target.as_ref().map(|(digest, _)| digest.clone());
+        let runs = route.target.and_then(|(_, name)| things.containers.get(&name).map(|c| c.digest.clone()));
+        if serves != recorded || runs != recorded {
+            violation("I5", format!("{id}: {recorded:?} is recorded, {serves:?} routed, {runs:?} runs"));
+        }
+    }
+    // An open run owns what it made, what it replaces, and what it is to make live again.
+    let mut owned: BTreeSet<String> = lanes
+        .iter()
+        .filter_map(|(_, lane)| lane.live.as_ref())
+        .map(|live| live.candidate.container.clone())
+        .collect();
+    let mut images: BTreeSet<String> = BTreeSet::new();
+    for (_, lane) in &lanes {
+        images.extend(lane.retained(usize::MAX).map(|release| release.image.digest.clone()));
+    }
+    for run in folded.iter().filter(|run| open.contains(&run.id)) {
+        owned.extend(
+            run.entry
+                .as_ref()
+                .and_then(|entry| entry.replaces.as_ref())
+                .map(|r| r.candidate.container.clone()),
+        );
+        if let landfall_engine::core::event::Origin::Release { release, .. } = &run.origin {
+            owned.insert(release.candidate.container.clone());
+        }
+    }
+    for (name, container) in &things.containers {
+        if !open.contains(&container.run) && !owned.contains(name) {
+            violation("I9", format!("the container {name} is left"));
+        }
+    }
+    for run in things.folders.iter().filter(|run| !open.contains(run)) {
+        violation("I9", format!("the folder of {run} is left"));
+    }
+    for (run, digest) in &things.images {
+        if !open.contains(run) && !images.contains(digest) {
+            violation("I9", format!("the image {digest} is left"));
+        }
+    }
+    for (key, times) in &things.notices {
+        if !key.contains("/notice/") || key.rsplit('/').next().is_some_and(|end| end.parse::<u32>().is_ok()) {
+            violation("I3", format!("the notice {key} went out {times} times under a key of its own"));
+        }
+    }
+    for (run, times) in &things.released {
+        let attempts = histories.get(run).map_or(0, |events| {
+            let begun =
+                |e: &&Envelope| matches!(e.event, Event::StageStarted { stage: Stage::ReleaseCommand, .. });
+            events.iter().filter(begun).count()
+        });
+        if *times as usize > attempts {
+            violation("I3", format!("the release command of {run} ran {times} times in {attempts} attempts"));
+        }
+    }
+    let seen: Vec<String> = std::mem::take(&mut things.violations).into_iter().collect();
+    for what in seen {
+        if let Some((invariant, what)) = what.split_once(": ") {
+            violation(invariant, what.to_owned());
+        }
+    }
+}

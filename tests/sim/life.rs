@@ -1,0 +1,490 @@
+//! One history: engines that live and die on one machine, until nothing more happens.
+//!
+//! ```text
+//! script ──▶ life 1 ──crash──▶ life 2 ──crash──▶ … ──▶ last life, without faults ──▶ quiet days ──▶ invariants
+//! ```
+//!
+//! A life is a runtime of its own with one thread and a time that only passes when everybody waits. A crash drops the
+//! runtime with all that is in it. Nothing here depends on anything but the setup: one seed is one history.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures_util::StreamExt;
+use landfall_engine::core::command::Rejected;
+use landfall_engine::core::run::RunId;
+use landfall_engine::engine::Parts;
+use landfall_engine::ports::{AppendError, Cursor, EventStore, RunQuery};
+use landfall_engine::{Engine, EngineError};
+use landfall_store::SegmentStore;
+use landfall_store::disk::{Kept, Op};
+use uuid::Uuid;
+
+use crate::book::Book;
+use crate::clock::SimClock;
+use crate::disk::SimDisk;
+use crate::fate::Fate;
+use crate::invariants;
+use crate::script::{Act, Script, decision};
+use crate::stages::{NoOutput, SimStages};
+use crate::store::SimStore;
+use crate::world::World;
+
+/// Small, so that histories roll over to new segments.
+const SEGMENT_BYTES: u64 = 24 * 1024;
+
+/// Once faults stop, everything is terminal or parked within this: five tries of a stage with ten minutes each, and
+/// eight of a rollback.
+const BOUND: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Longer than any release is kept warm, any late request takes, and any clock step reaches.
+const QUIET_MS: u64 = 4 * 60 * 60 * 1_000;
+
+/// The true time at which histories begin, in milliseconds since 1970.
+const BEGIN_MS: u64 = 1_700_000_000_000;
+
+/// More lives than this are a machine that does not come up any more.
+const LIVES_MAX: usize = 60;
+
+pub const LOG_ID: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
+
+/// What ends a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// kill -9: what was written stays, synced or not.
+    Kill,
+    /// The power goes.
+    PowerCut(Kept),
+}
+
+/// The end of a life, at a point counted from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crash {
+    pub at: u64,
+    pub how: How,
+}
+
+/// All that a history depends on.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub script: Script,
+    /// The end of each life in turn; the one after them is not cut short.
+    pub crashes: Vec<Crash>,
+    /// How many requests to the world go wrong.
+    pub troubles: u32,
+    /// A person decides about what is parked when all else is done.
+    pub tidies_up: bool,
+}
+
+/// What a history came to.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub violations: Vec<String>,
+    /// How many points each life passed.
+    pub points: Vec<u64>,
+    /// Where lives ended.
+    pub deaths: Vec<String>,
+    /// Points, acts and faults by kind.
+    pub counts: BTreeMap<String, u64>,
+    /// Hash of all that is in the log: equal for equal histories.
+    pub head: String,
+    pub events: u64,
+    pub checks: u64,
+}
+
+/// A machine, as it outlives engines.
+pub struct Machine {
+    pub world: Arc<World>,
+    pub disk: SimDisk,
+    pub book: Arc<Book>,
+    pub script: Arc<Script>,
+    pub dice: Rng,
+    pub true_ms: u64,
+    pub skew_ms: i64,
+    pub next_act: usize,
+    /// Deliveries that were not answered: the forge sends them again.
+    pub unanswered: Arc<Mutex<BTreeMap<String, Act>>>,
+    pub troubles: u32,
+    pub tidies_up: bool,
+}
+
+/// How a life ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Died,
+    /// The log said that it can't go on, and the process ended.
+    Halted,
+    /// Nothing is left to do.
+    Settled,
+}
+
+/// Lives a history and checks it.
+pub fn live(setup: &Setup) -> Told {
+    let mut machine = Machine {
+        world: Arc::default(),
+        disk: SimDisk::new(),
+        book: Arc::default(),
+        script: Arc::new(setup.script.clone()),
+        dice: Rng::with_seed(setup.seed),
+        true_ms: BEGIN_MS,
+        skew_ms: 0,
+        next_act: 0,
+        unanswered: Arc::default(),
+        troubles: setup.troubles,
+        tidies_up: setup.tidies_up,
+    };
+    let mut told = Told::default();
+    for life in 0.. {
+        let crash = setup.crashes.get(life);
+        let fate = Arc::new(Fate::new(crash.map_or(0, |crash| crash.at)));
+        let end = machine.one_life(&fate);
+        told.points.push(fate.passed());
+        for (kind, count) in fate.kinds().iter() {
+            *told.counts.entry(format!("points: {kind}")).or_default() += count;
+        }
+        match end {
+            End::Settled => break,
+            End::Died => {
+                let how = crash.map_or(How::Kill, |crash| crash.how);
+                let fault = match how {
+                    How::Kill => "faults: kill -9",
+                    How::PowerCut(Kept::Nothing) => "faults: power cut, all unsynced lost",
+                    How::PowerCut(Kept::Everything) => "faults: power cut, nothing lost",
+                    How::PowerCut(Kept::Sectors(_)) => "faults: power cut, torn and lost sectors",
+                };
+                *told.counts.entry(fault.into()).or_default() += 1;
+                told.deaths.push(format!("{how:?} {}", fate.died_at().unwrap_or_default()));
+                machine.crash(how);
+            }
+            End::Halted => {
+                *told.counts.entry("faults: the log failed and the process ended".into()).or_default() += 1;
+                let how = match machine.dice.u32(0..3) {
+                    0 => How::Kill,
+                    1 => How::PowerCut(Kept::Nothing),
+                    _ => How::PowerCut(Kept::Sectors(machine.dice.u64(..))),
+                };
+                told.deaths.push(format!("{how:?} after the log had failed"));
+                machine.crash(how);
+            }
+        }
+        if life > LIVES_MAX {
+            machine.book.pages().violation("I7", "the machine does not come up any more".into());
+            break;
+        }
+    }
+    machine.quiet_days(&mut told);
+    told
+}
+
+impl Machine {
+    /// Lives one life in a runtime of its own, and takes along what outlives it.
+    fn one_life(&mut self, fate: &Arc<Fate>) -> End {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let end = runtime.block_on(async {
+            let clock = self.clock();
+            let end = tokio::select! {
+                biased;
+                () = fate.died() => End::Died,
+                end = self.living(fate, &clock) => end,
+            };
+            (self.true_ms, self.skew_ms) = (clock.true_ms(), clock.skew_ms());
+            end
+        });
+        fate.end();
+        drop(runtime);
+        end
+    }
+
+    fn clock(&mut self) -> Arc<SimClock> {
+        Arc::new(SimClock::new(self.true_ms, self.skew_ms, self.dice.fork()))
+    }
+
+    async fn living(&mut self, fate: &Arc<Fate>, clock: &Arc<SimClock>) -> End {
+        let opened = self.open(fate, clock);
+        let store = match opened {
+            Ok(store) => store,
+            Err(_) if fate.is_dead() => return End::Died,
+            // A disk that refuses: the process ends with an error, and is started again with room.
+            Err(_) => {
+                self.disk.faulty().set_capacity(None);
+                return End::Halted;
+            }
+        };
+        let parts = Parts {
+            store: store.clone(),
+            executor: self.stages(fate, clock),
+            outputs: Arc::new(NoOutput),
+            clock: clock.clone(),
+        };
+        let engine = match Engine::start(parts).await {
+            Ok(engine) => engine,
+            Err(_) => return End::Halted,
+        };
+        let failed = store.failed();
+        let doing = self.people(&engine, &store, clock);
+        tokio::select! {
+            biased;
+            _ = engine.halted() => End::Halted,
+            _ = failed => End::Halted,
+            () = doing => End::Settled,
+        }
+    }
+
+    /// Opens the log; one that is damaged has lost something.
+    fn open(&mut self, fate: &Arc<Fate>, clock: &Arc<SimClock>) -> std::io::Result<Arc<SimStore>> {
+        let disk = Arc::new(self.disk.for_life(fate.clone()));
+        let (inner, report) = SegmentStore::inline_on_disk(disk, LOG_ID, SEGMENT_BYTES)?;
+        if let Some(damage) = report.damage {
+            self.book.pages().violation("I1", format!("the log is damaged: {damage}"));
+        }
+        Ok(Arc::new(SimStore {
+            inner,
+            book: self.book.clone(),
+            world: self.world.clone(),
+            clock: clock.clone(),
+            fate: fate.clone(),
+            dice: Mutex::new(self.dice.fork()),
+        }))
+    }
+
+    fn stages(&mut self, fate: &Arc<Fate>, clock: &Arc<SimClock>) -> Arc<SimStages> {
+        Arc::new(SimStages {
+            world: self.world.clone(),
+            script: self.script.clone(),
+            disk: self.disk.clone(),
+            clock: clock.clone(),
+            fate: fate.clone(),
+            dice: Mutex::new(self.dice.fork()),
+            troubles: Mutex::new(self.troubles),
+        })
+    }
+
+    /// Does what the script says, and waits until nothing more happens.
+    async fn people(&mut self, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
+        let again: Vec<Act> = self.unanswered.lock().unwrap().values().cloned().collect();
+        for act in again {
+            self.act(act, engine, store, clock).await;
+        }
+        while let Some((pause_ms, act)) = self.script.acts.get(self.next_act).cloned() {
+            clock.pass_ms(pause_ms).await;
+            self.next_act += 1;
+            self.act(act, engine, store, clock).await;
+        }
+        self.disk.faulty().heal();
+        self.settle(engine, store).await;
+        for _ in 0..4 {
+            if !self.tidies_up || !self.tidy_up(engine, store).await {
+                break;
+            }
+            self.settle(engine, store).await;
+        }
+    }
+
+    /// Waits until every run is closed or parked, within the bound.
+    async fn settle(&self, engine: &Engine, store: &Arc<SimStore>) {
+        let settled = async {
+            // What is being recorded when the last act was done is a run, too.
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            for run in store.inner.open_runs().await.unwrap() {
+                match engine.settled(run).await {
+                    Ok(_) | Err(EngineError::Stopping) => {}
+                    Err(error) => self.book.pages().violation("I7", format!("{run}: {error}")),
+                }
+            }
+        };
+        if tokio::time::timeout(BOUND, settled).await.is_err() {
+            let open = store.inner.runs(RunQuery { open: true, ..RunQuery::default() }).await.unwrap();
+            // Who waits for a lane that a parked run has waits for the same person.
+            let lanes_parked: Vec<_> =
+                open.iter().filter(|run| run.parked.is_some()).map(|run| run.lane.clone()).collect();
+            let waits = |lane| lanes_parked.contains(lane);
+            for run in open.iter().filter(|run| run.parked.is_none() && !waits(&run.lane)) {
+                let what = format!("{} is {} in {:?}, and nothing happens", run.id, run.state, run.stage);
+                self.book.pages().violation("I7", what);
+            }
+        }
+    }
+
+    /// Decides about what is parked. Returns whether something was.
+    async fn tidy_up(&mut self, engine: &Engine, store: &Arc<SimStore>) -> bool {
+        let open = store.inner.runs(RunQuery { open: true, ..RunQuery::default() }).await.unwrap();
+        let mut parked = open.iter().filter(|run| run.parked.is_some()).map(|run| run.id).peekable();
+        let any = parked.peek().is_some();
+        for run in parked.collect::<Vec<_>>() {
+            let decision = decision(&mut self.dice);
+            let _ = engine.resolve(run, decision, "ops").await;
+        }
+        any
+    }
+
+    async fn act(&mut self, act: Act, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
+        self.book.count(act.kind());
+        let newest = |nth: usize| {
+            let store = store.clone();
+            async move {
+                let runs = store.inner.runs(RunQuery::default()).await.unwrap_or_default();
+                runs.get(nth).map(|run| run.id)
+            }
+        };
+        match act {
+            Act::Push { .. } => self.push(act, engine.clone()),
+            Act::Cancel(nth) => {
+                if let Some(run) = newest(nth).await {
+                    let engine = engine.clone();
+                    tokio::spawn(async move {
+                        let _ = engine.cancel(run, "ada", "changed my mind").await;
+                    });
+                }
+            }
+            Act::Decide(nth, decision) => {
+                let runs = store.inner.runs(RunQuery::default()).await.unwrap_or_default();
+                if let Some(run) = runs.iter().filter(|run| run.parked.is_some()).nth(nth) {
+                    let (engine, run) = (engine.clone(), run.id);
+                    tokio::spawn(async move {
+                        let _ = engine.resolve(run, decision, "ops").await;
+                    });
+                }
+            }
+            Act::RollBack(lane) => {
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    let _ = engine.rollback(&lane, None, "api", "ops", "it is slow").await;
+                });
+            }
+            Act::Watch(nth) => {
+                if let Some(run) = newest(nth).await {
+                    tokio::spawn(watch(engine.clone(), run, self.book.clone()));
+                }
+            }
+            Act::Follow => {
+                tokio::spawn(follow(store.clone(), self.book.clone()));
+            }
+            Act::ClockStep(by_ms) => {
+                // Steps that add up would reach beyond the quiet days.
+                let by_ms = (clock.skew_ms() + by_ms).clamp(-3_600_000, 3_600_000) - clock.skew_ms();
+                clock.step(by_ms);
+            }
+            Act::DiskFull(left) => {
+                let faulty = self.disk.faulty();
+                faulty.set_capacity(Some(faulty.used() + left));
+                let (disk, clock) = (self.disk.clone(), clock.clone());
+                let for_ms = self.dice.u64(0..600_000);
+                tokio::spawn(async move {
+                    clock.pass_ms(for_ms).await;
+                    disk.faulty().set_capacity(None);
+                });
+            }
+            Act::SyncFails(after) => self.disk.faulty().fail(Op::Sync, after, std::io::ErrorKind::Other),
+            Act::WriteFails(after) => self.disk.faulty().fail(Op::Write, after, std::io::ErrorKind::Other),
+        }
+    }
+
+    /// Pushes; what has a delivery id is sent again, by the next life, until it is answered.
+    fn push(&self, act: Act, engine: Engine) {
+        let Act::Push { push, claim } = act.clone() else { return };
+        if let Some(claim) = &claim {
+            self.unanswered.lock().unwrap().insert(claim.clone(), act);
+        }
+        let (book, unanswered) = (self.book.clone(), self.unanswered.clone());
+        tokio::spawn(async move {
+            let trigger = push.trigger.clone();
+            let answered = match engine.trigger(*push, "ada", claim.clone()).await {
+                Ok(triggered) => {
+                    book.triggered(&trigger, claim.as_deref(), triggered.run_id);
+                    true
+                }
+                Err(EngineError::Rejected(Rejected::Held { .. })) => true,
+                Err(EngineError::Append(AppendError::Full)) => true,
+                Err(_) => false,
+            };
+            if let Some(claim) = claim.filter(|_| answered) {
+                unanswered.lock().unwrap().remove(&claim);
+            }
+        });
+    }
+
+    fn crash(&mut self, how: How) {
+        self.disk = match how {
+            How::Kill => self.disk.clone(),
+            How::PowerCut(kept) => self.disk.power_cut(kept),
+        };
+        // A disk that failed is mended while the machine is down.
+        self.disk.faulty().heal();
+        self.true_ms += self.dice.u64(1..60_000);
+    }
+
+    /// Lets hours pass with an engine that has nothing to fear, starts it once more, and checks everything.
+    fn quiet_days(&mut self, told: &mut Told) {
+        self.troubles = 0;
+        self.skew_ms = 0;
+        self.disk.faulty().heal();
+        for _ in 0..2 {
+            let fate = Arc::new(Fate::new(0));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let clock = self.clock();
+                let store = match self.open(&fate, &clock) {
+                    Ok(store) => store,
+                    Err(error) => {
+                        self.book.pages().violation("I1", format!("the log can't be opened: {error}"));
+                        return;
+                    }
+                };
+                let parts = Parts {
+                    store: store.clone(),
+                    executor: self.stages(&fate, &clock),
+                    outputs: Arc::new(NoOutput),
+                    clock: clock.clone(),
+                };
+                let Ok(engine) = Engine::start(parts).await else {
+                    self.book.pages().violation("I7", "the engine does not start".into());
+                    return;
+                };
+                clock.pass_ms(QUIET_MS).await;
+                self.settle(&engine, &store).await;
+                clock.pass_ms(QUIET_MS).await;
+                self.true_ms = clock.true_ms();
+                invariants::check(self, &engine, &store, told).await;
+            });
+            fate.end();
+        }
+    }
+}
+
+/// Follows a run: each event once, in order.
+async fn watch(engine: Engine, run: RunId, book: Arc<Book>) {
+    let mut events = engine.watch(run);
+    let mut seen = 0;
+    while let Some(event) = events.next().await {
+        let Ok(envelope) = event else { continue };
+        seen += 1;
+        if envelope.seq != seen || envelope.run_id != run {
+            let what = format!("a watcher of {run} was told event {} as number {seen}", envelope.seq);
+            book.pages().violation("I10", what);
+        }
+        book.shown(&[envelope]);
+    }
+}
+
+/// Follows the log: each event once, in order.
+async fn follow(store: Arc<SimStore>, book: Arc<Book>) {
+    let mut events = store.follow(Cursor::start());
+    let mut seen = 0;
+    while let Some(event) = events.next().await {
+        let Ok((_, envelope)) = event else { continue };
+        seen += 1;
+        if envelope.global_seq != seen {
+            let what = format!("a follower was told event {} as number {seen}", envelope.global_seq);
+            book.pages().violation("I10", what);
+        }
+        book.shown(&[envelope]);
+    }
+}

@@ -1,0 +1,19 @@
+//! The whole engine, simulated: one seed is one history.
+//!
+//! The real driver and the real log, on a disk, a clock and a world that are simulated and go wrong. A history that
+//! breaks an invariant is printed with the command that repeats it.
+
+#![expect(clippy::panic, reason = "a test that meets the unexpected ends")]
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected ends")]
+
+mod book;
+mod clock;
+mod disk;
+mod fate;
+mod invariants;
+mod life;
+mod script;
+mod seeds;
+mod stages;
+mod store;
+mod world;

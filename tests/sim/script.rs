@@ -1,0 +1,218 @@
+//! What people and forges do to the engine, and what their commits are like.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use landfall_engine::core::command::Push;
+use landfall_engine::core::event::{Commit, Decision};
+use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::settings::{
+    DeploySettings, NotifySettings, ReleaseSettings, RollbackSettings, Settings,
+};
+use landfall_engine::core::stage::Stage;
+
+/// What a stage says of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Green,
+    Red,
+    /// Nothing, for ever.
+    Hang,
+}
+
+/// What a commit is like. The rest of its stages are green.
+#[derive(Clone, Debug)]
+pub struct Nature {
+    pub verdicts: BTreeMap<Stage, Verdict>,
+    pub release_command: bool,
+    pub automatic: bool,
+    pub hold: bool,
+    pub retain: u32,
+    /// Somebody else pushes another image under the run's tag, before it is deployed.
+    pub hijacked: bool,
+}
+
+impl Default for Nature {
+    fn default() -> Self {
+        Self {
+            verdicts: BTreeMap::new(),
+            release_command: false,
+            automatic: true,
+            hold: true,
+            retain: 2,
+            hijacked: false,
+        }
+    }
+}
+
+/// Something that is done to the engine, or to its machine.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Push {
+        push: Box<Push>,
+        claim: Option<String>,
+    },
+    /// Cancels the nth newest run.
+    Cancel(usize),
+    /// Decides about the nth newest run that is parked.
+    Decide(usize, Decision),
+    RollBack(LaneId),
+    /// Follows the nth newest run, to its end.
+    Watch(usize),
+    /// Follows the log.
+    Follow,
+    ClockStep(i64),
+    /// Leaves this many bytes.
+    DiskFull(u64),
+    /// The nth sync from now fails.
+    SyncFails(u64),
+    /// The nth write from now fails, half done.
+    WriteFails(u64),
+}
+
+impl Act {
+    /// Returns what kind of fault it is, for the counters.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Push { claim: Some(_), .. } => "acts: push with a delivery id",
+            Self::Push { claim: None, .. } => "acts: push",
+            Self::Cancel(_) => "acts: cancel",
+            Self::Decide(..) => "acts: decision about a parked run",
+            Self::RollBack(_) => "acts: rollback by hand",
+            Self::Watch(_) | Self::Follow => "acts: subscription",
+            Self::ClockStep(_) => "faults: clock step",
+            Self::DiskFull(_) => "faults: disk full",
+            Self::SyncFails(_) => "faults: fsync error",
+            Self::WriteFails(_) => "faults: write error",
+        }
+    }
+}
+
+/// A history's outside.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    pub natures: BTreeMap<String, Nature>,
+    /// What is done, each this many milliseconds after the one before.
+    pub acts: Vec<(u64, Act)>,
+}
+
+/// The commits of a script, by letter.
+const COMMITS: [char; 6] = ['a', 'b', 'c', 'd', 'e', 'f'];
+
+impl Script {
+    /// Returns what the seed makes people do.
+    pub fn random(dice: &mut Rng) -> Self {
+        let natures = COMMITS.iter().map(|letter| (sha(*letter), nature(dice))).collect();
+        let mut script = Self { natures, acts: Vec::new() };
+        // Something is live before things go wrong, or not.
+        let acts = dice.usize(1..8);
+        for nth in 0..acts {
+            let act = script.random_act(dice, nth);
+            let pause_ms = match dice.u32(0..4) {
+                0 => 0,
+                1 => dice.u64(0..1_000),
+                2 => dice.u64(0..60_000),
+                _ => dice.u64(0..900_000),
+            };
+            let again = (matches!(act, Act::Push { claim: Some(_), .. }) && dice.bool()).then(|| act.clone());
+            script.acts.push((pause_ms, act));
+            // A forge delivers at least once.
+            script.acts.extend(again.map(|act| (dice.u64(0..5_000), act)));
+        }
+        script
+    }
+
+    fn random_act(&self, dice: &mut Rng, nth: usize) -> Act {
+        let newest = dice.usize(0..3);
+        match dice.u32(0..if nth == 0 { 10 } else { 25 }) {
+            0..=10 => {
+                let letter = COMMITS[dice.usize(..COMMITS.len())];
+                let app = if dice.u32(0..4) == 0 { "blog" } else { "shop" };
+                let branch = if dice.u32(0..4) == 0 { "next" } else { "main" };
+                let mut push = push(app, branch, letter, &format!("act {nth}"));
+                push.release_hold = dice.u32(0..6) == 0;
+                let claim = dice.bool().then(|| format!("delivery-{nth}"));
+                Act::Push { push: Box::new(push), claim }
+            }
+            11..=13 => Act::Cancel(newest),
+            14..=15 => Act::Decide(newest, decision(dice)),
+            16..=17 => Act::RollBack(LaneId::production("shop")),
+            18..=19 => Act::Watch(newest),
+            20 => Act::Follow,
+            21 => Act::ClockStep(dice.i64(-3_600_000..3_600_000)),
+            22 => Act::DiskFull(dice.u64(0..20_000)),
+            23 => Act::SyncFails(dice.u64(0..20)),
+            _ => Act::WriteFails(dice.u64(0..20)),
+        }
+    }
+
+    pub fn verdict(&self, sha: &str, stage: Stage) -> Verdict {
+        let nature = self.natures.get(sha);
+        nature.and_then(|nature| nature.verdicts.get(&stage).copied()).unwrap_or(Verdict::Green)
+    }
+
+    pub fn is_hijacked(&self, sha: &str) -> bool {
+        self.natures.get(sha).is_some_and(|nature| nature.hijacked)
+    }
+
+    /// Returns the configuration at a commit.
+    pub fn settings(&self, sha: &str) -> Settings {
+        let nature = self.natures.get(sha).cloned().unwrap_or_default();
+        let release = ReleaseSettings { command: "flask db upgrade".into(), timeout_ms: 300_000 };
+        Settings {
+            service: "app".into(),
+            release: nature.release_command.then_some(release),
+            deploy: DeploySettings { retain: nature.retain, keep_warm_ms: 600_000, ..Default::default() },
+            rollback: RollbackSettings { automatic: nature.automatic, hold: nature.hold },
+            notify: NotifySettings {
+                developer: vec!["webhook:DEV".into()],
+                ops: vec!["webhook:OPS".into(), "slack:OPS".into()],
+            },
+            ..Settings::default()
+        }
+    }
+}
+
+pub fn decision(dice: &mut Rng) -> Decision {
+    match dice.u32(0..3) {
+        0 => Decision::Retry,
+        1 => Decision::Skip { reason: "it is fine".into() },
+        _ => Decision::Abort { reason: "enough".into() },
+    }
+}
+
+fn nature(dice: &mut Rng) -> Nature {
+    let mut verdicts = BTreeMap::new();
+    if dice.u32(0..10) < 4 {
+        let verdict = if dice.u32(0..3) == 0 { Verdict::Hang } else { Verdict::Red };
+        verdicts.insert(Stage::ALL[dice.usize(..Stage::ALL.len())], verdict);
+    }
+    Nature {
+        verdicts,
+        release_command: dice.u32(0..3) == 0,
+        automatic: dice.u32(0..6) != 0,
+        hold: dice.u32(0..5) != 0,
+        retain: dice.u32(1..4),
+        hijacked: dice.u32(0..5) == 0,
+    }
+}
+
+pub fn sha(letter: char) -> String {
+    letter.to_string().repeat(40)
+}
+
+pub fn push(app: &str, branch: &str, letter: char, trigger: &str) -> Push {
+    Push {
+        lane: LaneId::production(app),
+        commit: Commit {
+            sha: sha(letter),
+            branch: Some(branch.into()),
+            subject: format!("Change {letter}"),
+            author: "Ada".into(),
+            email: "ada@example.com".into(),
+        },
+        repository: "/srv/git/shop.git".into(),
+        trigger: trigger.into(),
+        release_hold: false,
+    }
+}
