@@ -14,7 +14,12 @@ use crate::ports::Keep;
 /// How long a sweep may take. Deploys wait for it, so it is less than they have.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Sweeps at the start, whenever a run has closed, and when a former release need not be kept warm any more.
+/// The longest time between two sweeps, in milliseconds. A daemon may do what a dead engine asked of it long after
+/// the run's last sweep, and a clock that was set back makes leftovers look young: an hour later they are seen.
+const SWEEP_EVERY_MS: u64 = 60 * 60 * 1_000;
+
+/// Sweeps at the start, whenever a run has closed, when a former release need not be kept warm any more, and now and
+/// then.
 pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
     loop {
         let cooled_ms = match sweep_once(&shared).await {
@@ -24,17 +29,13 @@ pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
                 None
             }
         };
-        let cooled = async {
-            match cooled_ms {
-                Some(at_ms) => shared.parts.clock.sleep_until(at_ms).await,
-                None => std::future::pending().await,
-            }
-        };
+        let again_ms = shared.parts.clock.now_ms() + SWEEP_EVERY_MS;
+        let next_ms = cooled_ms.map_or(again_ms, |cooled_ms| cooled_ms.min(again_ms));
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
             () = shared.sweep_due() => {}
-            () = cooled => {}
+            () = shared.parts.clock.sleep_until(next_ms) => {}
         }
     }
 }
