@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a sleeper believes the wall clock, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 30_000;
+const LOOK_AGAIN_MS: u64 = 600_000;
 
 /// A wall clock that can be set, over a time that only passes. It lives as long as one engine.
 #[derive(Debug)]

@@ -6,9 +6,8 @@
 //!
 //! **Invariant:** once dead, nothing of this life has an effect any more. Who passes a point then waits for ever.
 
-use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -20,7 +19,7 @@ pub struct Fate {
     dead: AtomicBool,
     died: Notify,
     died_at: Mutex<Option<&'static str>>,
-    kinds: Mutex<BTreeMap<&'static str, u64>>,
+    trail: Mutex<Vec<&'static str>>,
 }
 
 impl Fate {
@@ -32,7 +31,7 @@ impl Fate {
             dead: AtomicBool::new(false),
             died: Notify::new(),
             died_at: Mutex::default(),
-            kinds: Mutex::default(),
+            trail: Mutex::default(),
         }
     }
 
@@ -41,7 +40,7 @@ impl Fate {
         if self.is_dead() {
             return true;
         }
-        *self.kinds().entry(point).or_default() += 1;
+        self.trail.lock().unwrap().push(point);
         let dies = self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.crash_at;
         if dies {
             *self.died_at.lock().unwrap() = Some(point);
@@ -82,8 +81,8 @@ impl Fate {
         self.passed.load(Ordering::SeqCst)
     }
 
-    /// Returns how many points of each kind were passed.
-    pub fn kinds(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.kinds.lock().unwrap()
+    /// Returns the points that were passed, in order.
+    pub fn trail(&self) -> Vec<&'static str> {
+        self.trail.lock().unwrap().clone()
     }
 }

@@ -14,7 +14,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_util::StreamExt;
 use landfall_engine::core::command::Rejected;
+use landfall_engine::core::event::Event;
 use landfall_engine::core::run::RunId;
+use landfall_engine::core::stage::Stage;
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{AppendError, Cursor, EventStore, RunQuery};
 use landfall_engine::{Engine, EngineError};
@@ -85,6 +87,10 @@ pub struct Told {
     pub violations: Vec<String>,
     /// How many points each life passed.
     pub points: Vec<u64>,
+    /// How many points the first life had passed when each act began.
+    pub acts_at: Vec<u64>,
+    /// The points that the first life passed, in order.
+    pub trail: Vec<&'static str>,
     /// Where lives ended.
     pub deaths: Vec<String>,
     /// Points, acts and faults by kind.
@@ -105,6 +111,7 @@ pub struct Machine {
     pub true_ms: u64,
     pub skew_ms: i64,
     pub next_act: usize,
+    pub acts_at: Vec<u64>,
     /// Deliveries that were not answered: the forge sends them again.
     pub unanswered: Arc<Mutex<BTreeMap<String, Act>>>,
     pub troubles: u32,
@@ -132,6 +139,7 @@ pub fn live(setup: &Setup) -> Told {
         true_ms: BEGIN_MS,
         skew_ms: 0,
         next_act: 0,
+        acts_at: Vec::new(),
         unanswered: Arc::default(),
         troubles: setup.troubles,
         tidies_up: setup.tidies_up,
@@ -141,10 +149,12 @@ pub fn live(setup: &Setup) -> Told {
         let crash = setup.crashes.get(life);
         let fate = Arc::new(Fate::new(crash.map_or(0, |crash| crash.at)));
         let end = machine.one_life(&fate);
-        told.points.push(fate.passed());
-        for (kind, count) in fate.kinds().iter() {
-            *told.counts.entry(format!("points: {kind}")).or_default() += count;
+        if life == 0 {
+            told.trail = fate.trail();
+            told.acts_at = std::mem::take(&mut machine.acts_at);
         }
+        told.points.push(fate.passed());
+        *told.counts.entry("points passed".into()).or_default() += fate.passed();
         match end {
             End::Settled => break,
             End::Died => {
@@ -272,6 +282,7 @@ impl Machine {
         while let Some((pause_ms, act)) = self.script.acts.get(self.next_act).cloned() {
             clock.pass_ms(pause_ms).await;
             self.next_act += 1;
+            self.acts_at.push(store.fate.passed());
             self.act(act, engine, store, clock).await;
         }
         self.disk.faulty().heal();
@@ -338,6 +349,11 @@ impl Machine {
                     tokio::spawn(async move {
                         let _ = engine.cancel(run, "ada", "changed my mind").await;
                     });
+                }
+            }
+            Act::CancelIn(stage) => {
+                if let Some(run) = newest(0).await {
+                    tokio::spawn(cancel_in(engine.clone(), run, stage));
                 }
             }
             Act::Decide(nth, decision) => {
@@ -422,39 +438,45 @@ impl Machine {
         self.troubles = 0;
         self.skew_ms = 0;
         self.disk.faulty().heal();
-        for _ in 0..2 {
-            let fate = Arc::new(Fate::new(0));
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let clock = self.clock();
-                let store = match self.open(&fate, &clock) {
-                    Ok(store) => store,
-                    Err(error) => {
-                        self.book.pages().violation("I1", format!("the log can't be opened: {error}"));
-                        return;
-                    }
-                };
-                let parts = Parts {
-                    store: store.clone(),
-                    executor: self.stages(&fate, &clock),
-                    outputs: Arc::new(NoOutput),
-                    clock: clock.clone(),
-                };
-                let Ok(engine) = Engine::start(parts).await else {
-                    self.book.pages().violation("I7", "the engine does not start".into());
+        let fate = Arc::new(Fate::new(0));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let clock = self.clock();
+            let store = match self.open(&fate, &clock) {
+                Ok(store) => store,
+                Err(error) => {
+                    self.book.pages().violation("I1", format!("the log can't be opened: {error}"));
                     return;
-                };
-                clock.pass_ms(QUIET_MS).await;
-                self.settle(&engine, &store).await;
-                clock.pass_ms(QUIET_MS).await;
-                self.true_ms = clock.true_ms();
-                invariants::check(self, &engine, &store, told).await;
-            });
-            fate.end();
+                }
+            };
+            let parts = Parts {
+                store: store.clone(),
+                executor: self.stages(&fate, &clock),
+                outputs: Arc::new(NoOutput),
+                clock: clock.clone(),
+            };
+            let Ok(engine) = Engine::start(parts).await else {
+                self.book.pages().violation("I7", "the engine does not start".into());
+                return;
+            };
+            clock.pass_ms(QUIET_MS).await;
+            self.settle(&engine, &store).await;
+            clock.pass_ms(QUIET_MS).await;
+            self.true_ms = clock.true_ms();
+            invariants::check(self, &engine, &store, told).await;
+        });
+        fate.end();
+    }
+}
+
+/// Cancels a run once it is in a stage.
+async fn cancel_in(engine: Engine, run: RunId, stage: Stage) {
+    let mut events = engine.watch(run);
+    while let Some(Ok(envelope)) = events.next().await {
+        if matches!(envelope.event, Event::StageStarted { stage: begun, .. } if begun == stage) {
+            let _ = engine.cancel(run, "ada", "changed my mind").await;
+            return;
         }
     }
 }

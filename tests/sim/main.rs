@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected ends")]
 
 mod book;
+mod boundaries;
 mod clock;
 mod disk;
 mod fate;

@@ -24,6 +24,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Nature {
     pub verdicts: BTreeMap<Stage, Verdict>,
+    /// How many tries of a stage get no answer.
+    pub silent: BTreeMap<Stage, u32>,
     pub release_command: bool,
     pub automatic: bool,
     pub hold: bool,
@@ -36,6 +38,7 @@ impl Default for Nature {
     fn default() -> Self {
         Self {
             verdicts: BTreeMap::new(),
+            silent: BTreeMap::new(),
             release_command: false,
             automatic: true,
             hold: true,
@@ -54,6 +57,8 @@ pub enum Act {
     },
     /// Cancels the nth newest run.
     Cancel(usize),
+    /// Cancels the newest run once it is in this stage.
+    CancelIn(Stage),
     /// Decides about the nth newest run that is parked.
     Decide(usize, Decision),
     RollBack(LaneId),
@@ -76,7 +81,7 @@ impl Act {
         match self {
             Self::Push { claim: Some(_), .. } => "acts: push with a delivery id",
             Self::Push { claim: None, .. } => "acts: push",
-            Self::Cancel(_) => "acts: cancel",
+            Self::Cancel(_) | Self::CancelIn(_) => "acts: cancel",
             Self::Decide(..) => "acts: decision about a parked run",
             Self::RollBack(_) => "acts: rollback by hand",
             Self::Watch(_) | Self::Follow => "acts: subscription",
@@ -151,6 +156,11 @@ impl Script {
         nature.and_then(|nature| nature.verdicts.get(&stage).copied()).unwrap_or(Verdict::Green)
     }
 
+    pub fn is_silent(&self, sha: &str, stage: Stage, attempt: u32) -> bool {
+        let nature = self.natures.get(sha);
+        nature.and_then(|nature| nature.silent.get(&stage)).is_some_and(|tries| attempt <= *tries)
+    }
+
     pub fn is_hijacked(&self, sha: &str) -> bool {
         self.natures.get(sha).is_some_and(|nature| nature.hijacked)
     }
@@ -189,6 +199,7 @@ fn nature(dice: &mut Rng) -> Nature {
     }
     Nature {
         verdicts,
+        silent: BTreeMap::new(),
         release_command: dice.u32(0..3) == 0,
         automatic: dice.u32(0..6) != 0,
         hold: dice.u32(0..5) != 0,

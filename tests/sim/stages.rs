@@ -25,7 +25,7 @@ use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::fate::Fate;
 use crate::script::{Script, Verdict};
-use crate::world::{Container, Op, Route, World};
+use crate::world::{Container, HIJACKED, Op, Route, World};
 
 /// Leftovers of runs as young as this when the list of what to keep was made are the next sweep's, in milliseconds.
 const TOO_YOUNG_MS: u64 = 2_000;
@@ -222,7 +222,7 @@ impl SimStages {
         }
         let image = order.run.image.as_ref().ok_or("the run has no image")?;
         if self.script.is_hijacked(&order.run.commit().sha) {
-            self.world.at(self.now_ms()).tags.insert(image.tag.clone(), "sha256:somebody-else".into());
+            self.world.at(self.now_ms()).tags.insert(image.tag.clone(), HIJACKED.into());
         }
         let digest = if sabotaged!(TrustTag) {
             self.look(|things| things.tags.get(&image.tag).cloned()).await?.unwrap_or_default()
@@ -421,6 +421,10 @@ impl StageExecutor for SimStages {
         );
         self.begins(&order.key, inputs, order.deadline_ms);
         output.line(order.key.as_str());
+        if self.script.is_silent(&run.commit().sha, order.stage, order.attempt) {
+            self.fate.pass("inside an effect").await;
+            return Outcome::errored("the daemon did not answer");
+        }
         let done = match order.stage {
             Stage::Checkout => self.checkout(order).await,
             Stage::Test => self.test(order).await,

@@ -1,0 +1,202 @@
+//! Every boundary: each scenario, ended at each point of its life, and again inside the recovery.
+//!
+//! A point lies before and after each write, sync and name on the disk, before and after each acknowledgement, and
+//! before, inside and after each effect on the world. At the disk's points the power goes, too: with all that was not
+//! synced lost, and with some of its sectors.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use landfall_engine::core::event::Decision;
+use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::stage::Stage;
+use landfall_store::disk::Kept;
+use landfall_tests::counters;
+
+use crate::life::{Crash, How, Setup, live};
+use crate::script::{Act, Nature, Script, Verdict, push, sha};
+
+/// Longer than any run of a scenario takes by itself, in milliseconds.
+const A_RUN_MS: u64 = 3_600_000;
+
+/// Of the pairs of a crash and a second one in its recovery, one in this many is tried.
+const PAIRS_STRIDE: u64 = 400;
+const PAIRS_STRIDE_LONG: u64 = 8;
+
+/// A scenario, and from which of its acts on it is crashed into.
+struct Scenario {
+    name: String,
+    script: Script,
+    from_act: usize,
+}
+
+fn pushed(letter: char, pause_ms: u64) -> (u64, Act) {
+    let push = Box::new(push("shop", "main", letter, &format!("push of {letter}")));
+    (pause_ms, Act::Push { push, claim: Some(format!("delivery-{letter}")) })
+}
+
+/// A first release goes live; then a commit of this nature is pushed, and more happens.
+fn after_a_release(
+    name: impl Into<String>,
+    nature: Nature,
+    more: impl IntoIterator<Item = (u64, Act)>,
+) -> Scenario {
+    let acts = [pushed('a', 0), pushed('b', A_RUN_MS)].into_iter().chain(more).collect();
+    let natures = BTreeMap::from([(sha('b'), nature)]);
+    Scenario { name: name.into(), script: Script { natures, acts }, from_act: 1 }
+}
+
+fn saying(stage: Stage, verdict: Verdict) -> Nature {
+    let release_command = stage == Stage::ReleaseCommand;
+    Nature { verdicts: BTreeMap::from([(stage, verdict)]), release_command, ..Nature::default() }
+}
+
+fn silent(stage: Stage, tries: u32) -> Nature {
+    let release_command = stage == Stage::ReleaseCommand;
+    Nature { silent: BTreeMap::from([(stage, tries)]), release_command, ..Nature::default() }
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let with_release_command = Nature { release_command: true, ..Nature::default() };
+    all.push(after_a_release("success", with_release_command.clone(), []));
+    let first = Script { natures: BTreeMap::new(), acts: vec![pushed('a', 0)] };
+    all.push(Scenario { name: "first deploy".into(), script: first, from_act: 0 });
+    let natures = BTreeMap::from([(sha('a'), saying(Stage::Smoke, Verdict::Red))]);
+    let first_red = Script { natures, acts: vec![pushed('a', 0)] };
+    all.push(Scenario { name: "first deploy, red".into(), script: first_red, from_act: 0 });
+    for stage in Stage::ALL {
+        all.push(after_a_release(format!("red at {stage}"), saying(stage, Verdict::Red), []));
+        let cancel = [(0, Act::CancelIn(stage))];
+        all.push(after_a_release(format!("cancel at {stage}"), with_release_command.clone(), cancel));
+    }
+    for stage in [Stage::Test, Stage::Build, Stage::Deploy, Stage::Smoke] {
+        all.push(after_a_release(format!("{stage} hangs"), saying(stage, Verdict::Hang), []));
+    }
+    for stage in [Stage::Checkout, Stage::PushImage, Stage::Deploy, Stage::GoLive] {
+        all.push(after_a_release(format!("{stage} is retried"), silent(stage, 2), []));
+    }
+    let decisions = [
+        Decision::Retry,
+        Decision::Skip { reason: "it is fine".into() },
+        Decision::Abort { reason: "enough".into() },
+    ];
+    for decision in decisions {
+        for stage in [Stage::Test, Stage::ReleaseCommand, Stage::Smoke, Stage::GoLive] {
+            let name = format!("parked at {stage}, then {decision:?}");
+            let decided = [(A_RUN_MS, Act::Decide(0, decision.clone()))];
+            all.push(after_a_release(name, silent(stage, 5), decided));
+        }
+        let manual = Nature { automatic: false, ..saying(Stage::Smoke, Verdict::Red) };
+        let name = format!("parked before a rollback, then {decision:?}");
+        all.push(after_a_release(name, manual, [(A_RUN_MS, Act::Decide(0, decision))]));
+    }
+    let by_hand = [(A_RUN_MS, Act::RollBack(LaneId::production("shop")))];
+    all.push(after_a_release("rollback by hand", Nature::default(), by_hand));
+    all.push(after_a_release("superseded", with_release_command, [pushed('c', 0), pushed('d', 10)]));
+    let again = [(A_RUN_MS, pushed('b', 0).1)];
+    all.push(after_a_release("a held commit is delivered again", saying(Stage::Smoke, Verdict::Red), again));
+    all
+}
+
+fn setup(script: &Script, crashes: Vec<Crash>) -> Setup {
+    Setup { seed: 7, script: script.clone(), crashes, troubles: 0, tidies_up: false }
+}
+
+/// Returns the ends that a point can bring.
+fn ends_at(at: u64, point: &str) -> Vec<Crash> {
+    let is_of_the_disk = ["write", "sync", "file", "folder"].iter().any(|word| point.contains(word));
+    let mut ends = vec![Crash { at, how: How::Kill }];
+    // Before a call the disk is as it was after the one before.
+    if is_of_the_disk && !point.starts_with("before") {
+        ends.push(Crash { at, how: How::PowerCut(Kept::Nothing) });
+        ends.push(Crash { at, how: How::PowerCut(Kept::Sectors(at)) });
+    }
+    ends
+}
+
+/// Counts of what was tried.
+#[derive(Default)]
+struct Tried {
+    points: BTreeMap<String, u64>,
+    single: u64,
+    pairs: u64,
+    checks: u64,
+    broken: Vec<String>,
+}
+
+/// Crashes into one scenario at each of its points.
+fn crash_into(scenario: &Scenario, stride: u64, tried: &Mutex<Tried>) {
+    let whole = live(&setup(&scenario.script, Vec::new()));
+    tried.lock().unwrap().note(&format!("{}: no crash", scenario.name), &whole.violations, whole.checks);
+    let from = whole.acts_at[scenario.from_act] + 1;
+    for (at, point) in (1..).zip(&whole.trail).skip(usize::try_from(from).unwrap() - 1) {
+        *tried.lock().unwrap().points.entry((*point).to_owned()).or_default() += 1;
+        for crash in ends_at(at, point) {
+            let once = live(&setup(&scenario.script, vec![crash]));
+            let name = format!("{}: {crash:?} ({point})", scenario.name);
+            {
+                let mut tried = tried.lock().unwrap();
+                tried.single += 1;
+                tried.note(&name, &once.violations, once.checks);
+            }
+            let recovery = once.points.get(1).copied().unwrap_or_default();
+            for second in (1..=recovery).filter(|second| (at * 31 + second) % stride == 0) {
+                let then = Crash { at: second, ..crash };
+                let twice = live(&setup(&scenario.script, vec![crash, then]));
+                let mut tried = tried.lock().unwrap();
+                tried.pairs += 1;
+                tried.note(&format!("{name}, then at {second}"), &twice.violations, twice.checks);
+            }
+        }
+        if !tried.lock().unwrap().broken.is_empty() {
+            return;
+        }
+    }
+}
+
+impl Tried {
+    fn note(&mut self, name: &str, violations: &[String], checks: u64) {
+        self.checks += checks;
+        if !violations.is_empty() {
+            self.broken.push(format!("{name}\n    {}", violations.join("\n    ")));
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_point_of_any_scenario_breaks_no_invariant() {
+    let stride = if counters::is_long() { PAIRS_STRIDE_LONG } else { PAIRS_STRIDE };
+    let scenarios = scenarios();
+    let only = std::env::var("LANDFALL_SCENARIO").ok();
+    let wanted = |scenario: &&Scenario| only.as_ref().is_none_or(|only| scenario.name.contains(only));
+    let next = Mutex::new(scenarios.iter().filter(wanted));
+    let tried = Mutex::new(Tried::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let scenario = next.lock().unwrap().next();
+                    let Some(scenario) = scenario else { return };
+                    crash_into(scenario, stride, &tried);
+                }
+            });
+        }
+    });
+    let tried = tried.into_inner().unwrap();
+    assert!(
+        tried.broken.is_empty(),
+        "{} histories break invariants; LANDFALL_SCENARIO=NAME tries one scenario alone:\n  {}",
+        tried.broken.len(),
+        tried.broken.iter().take(10).cloned().collect::<Vec<_>>().join("\n  ")
+    );
+    let mut counted = vec![("scenarios".to_owned(), scenarios.len() as u64)];
+    counted.extend(tried.points.into_iter().map(|(point, count)| (format!("crash points: {point}"), count)));
+    counted.extend([
+        ("histories with one crash".to_owned(), tried.single),
+        ("histories with a second crash in the recovery".to_owned(), tried.pairs),
+        ("invariant checks".to_owned(), tried.checks),
+        ("violations".to_owned(), 0),
+    ]);
+    counters::publish(env!("CARGO_TARGET_TMPDIR"), "boundaries", &counted).unwrap();
+}
