@@ -17,6 +17,7 @@ use crate::core::stage::Stage;
 use crate::engine::Shared;
 use crate::lanes::Turn;
 use crate::ports::{NoticeOrder, Order, Output, Probe, RollbackOrder};
+use crate::sabotaged;
 
 /// How long undoing may take before it counts as not done: a stop with its grace, and a remove.
 const UNDO_LIMIT: Duration = Duration::from_secs(60);
@@ -65,7 +66,9 @@ pub(crate) async fn attempt_stage(shared: Arc<Shared>, order: Order, since_ms: u
                 key: EffectKey::stage(order.run.id, order.stage, order.attempt - 1),
                 ..order.clone()
             };
-            if let Err(reason) = shared.parts.executor.undo(&former).await {
+            if !sabotaged!(SkipUndo)
+                && let Err(reason) = shared.parts.executor.undo(&former).await
+            {
                 return Outcome::errored(format!("could not clear away the former attempt: {reason}"));
             }
         }
@@ -120,6 +123,10 @@ pub(crate) async fn probe_stage(shared: Arc<Shared>, order: Order, since_ms: u64
             return report(&shared, &order, since_ms, outcome, None);
         }
     };
+    let probe = match probe {
+        Probe::Unknown(_) if sabotaged!(TakeUnknownForNotStarted) => Probe::NotStarted,
+        probe => probe,
+    };
     let evidence = match &probe {
         Probe::Unknown(evidence) => evidence.clone(),
         _ => String::new(),
@@ -140,6 +147,10 @@ fn report(
     output: Option<OutputRef>,
 ) -> Done {
     let took_ms = shared.parts.clock.now_ms().saturating_sub(since_ms);
+    let outcome = match outcome {
+        Outcome::Failed(failure) if sabotaged!(RetryFailed) => Outcome::errored(failure.reason),
+        outcome => outcome,
+    };
     Done::Decide(Command::Report { stage: order.stage, attempt: order.attempt, outcome, took_ms, output })
 }
 
@@ -150,6 +161,9 @@ pub(crate) async fn undo_stage(shared: Arc<Shared>, run: Arc<Run>, stage: Stage,
 }
 
 async fn undo_within_limit(shared: &Shared, order: &Order) -> Result<(), String> {
+    if sabotaged!(SkipUndo) {
+        return Ok(());
+    }
     match tokio::time::timeout(UNDO_LIMIT, unpanicked(shared.parts.executor.undo(order))).await {
         Ok(Ok(undone)) => undone,
         Ok(Err(panicked)) => Err(panicked),

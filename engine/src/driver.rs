@@ -21,7 +21,8 @@ use crate::core::evolve::{Place, evolve};
 use crate::core::lane::Lane;
 use crate::core::run::{Phase, Run, RunId};
 use crate::engine::{EngineError, Shared};
-use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Probe};
+use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Output, Probe};
+use crate::sabotaged;
 
 /// Who asks, when the engine does.
 pub(crate) const ENGINE: &str = "engine";
@@ -186,6 +187,9 @@ impl Driver {
                         Probe::Running => attempt_stage(shared, order, since_ms, Start::Attach).boxed(),
                         Probe::Done(outcome) => reported(shared, order, since_ms, outcome).boxed(),
                     },
+                    _ if sabotaged!(SkipProbe) => {
+                        attempt_stage(shared, order, since_ms, Start::Execute).boxed()
+                    }
                     _ => probe_stage(shared, order, since_ms).boxed(),
                 }
             }
@@ -194,13 +198,18 @@ impl Driver {
                 roll_back(shared, run, attempt, deadline_ms, since_ms).boxed()
             }
             Effect::Notify { notice, attempt } => {
-                let key = EffectKey::notice(run.id, &notice);
+                let mut key = EffectKey::notice(run.id, &notice);
+                if sabotaged!(RekeyNotices) {
+                    key = EffectKey::rollback(run.id, 1_000 + attempt);
+                }
                 notify(shared, NoticeOrder { run, notice, attempt, key }).boxed()
             }
             Effect::EnterLane => enter_lane(shared, run).boxed(),
             Effect::BeginNotice(notice) => async { Done::Decide(Command::Notify { notice }) }.boxed(),
             Effect::Proceed => async { Done::Decide(Command::Proceed) }.boxed(),
             Effect::WaitUntil(due_ms) => async move {
+                let now_ms = shared.parts.clock.now_ms();
+                let due_ms = if sabotaged!(FireTimersEarly) { due_ms.min(now_ms + 1) } else { due_ms };
                 shared.parts.clock.sleep_until(due_ms).await;
                 Done::Decide(Command::Proceed)
             }
@@ -229,6 +238,9 @@ impl Driver {
             }
             // An illegal move is never recorded: a fault in the rules stops this run, not its history.
             fold(self.run.clone(), now_ms, &events)?;
+            if sabotaged!(ActBeforeIntent) {
+                self.act_before(&events).await;
+            }
             let clock = &*self.shared.parts.clock;
             let append = append(clock, self.run.id, self.run.seq, events, now_ms, actor);
             match self.shared.append(append).await {
@@ -236,6 +248,15 @@ impl Driver {
                 Err(EngineError::Append(AppendError::Conflict { .. })) => self.reload().await?,
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Does a stage whose intent is yet to be recorded, which is wrong.
+    async fn act_before(&self, events: &[Event]) {
+        let Some(Event::StageStarted { stage, attempt, deadline_ms }) = events.last() else { return };
+        let order = order(&self.shared, &Arc::new(self.run.clone()), *stage, *attempt, *deadline_ms);
+        if let Ok(writer) = self.shared.parts.outputs.open(self.run.id, stage.name(), *attempt) {
+            self.shared.parts.executor.execute(&order, &Output::new(writer)).await;
         }
     }
 

@@ -15,10 +15,11 @@ use crate::core::effect::{Effect, next_effect};
 use crate::core::event::{Decision, Envelope, Event};
 use crate::core::evolve::{IllegalTransition, evolve};
 use crate::core::lane::LaneId;
-use crate::core::run::{Run, RunId};
+use crate::core::run::{Phase, Run, RunId};
 use crate::driver::{Driver, Request, append, is_intent, place_of};
 use crate::lanes::Lanes;
 use crate::ports::{AppendError, Clock, EventStore, OutputLog, ReadError, RunQuery, StageExecutor};
+use crate::sabotaged;
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
 const MAILBOX_MAX: usize = 32;
@@ -220,7 +221,7 @@ impl Engine {
     pub fn watch(&self, run_id: RunId) -> BoxStream<'static, Result<Envelope, ReadError>> {
         let store = Arc::clone(&self.shared.parts.store);
         let moved = self.shared.handle(run_id).map(|handle| handle.moved);
-        let pages = stream::unfold(Some((0, moved)), move |place| {
+        let pages = stream::unfold(Some((0_u64, moved)), move |place| {
             let store = Arc::clone(&store);
             async move {
                 let (seen, mut moved) = place?;
@@ -231,7 +232,9 @@ impl Engine {
                         Ok(events) => events,
                         Err(error) => return Some((vec![Err(error)], None)),
                     };
-                    let fresh: Vec<_> = events.into_iter().filter(|envelope| envelope.seq > seen).collect();
+                    let seen_before = if sabotaged!(TellTwice) { seen.saturating_sub(1) } else { seen };
+                    let fresh: Vec<_> =
+                        events.into_iter().filter(|envelope| envelope.seq > seen_before).collect();
                     let closed = fresh.last().is_some_and(|last| last.event == Event::RunClosed);
                     let last_seq = fresh.last().map_or(seen, |last| last.seq);
                     if closed || live.is_none() {
@@ -327,7 +330,15 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&newest.first().map(|run| run.id));
-        for (run, since_ms) in recovered {
+        for (mut run, since_ms) in recovered {
+            if sabotaged!(ForgetOpenRuns) && run.entry.is_none() {
+                continue;
+            }
+            if let Phase::Working(work) = &mut run.phase
+                && sabotaged!(ResetDeadlines)
+            {
+                work.deadline_ms = self.shared.parts.clock.now_ms() + 600_000;
+            }
             tracing::info!(run = %run.id, state = %run.state, "going on with an open run");
             let reserved = self.shared.reserve(run.id);
             self.shared.spawn(run, since_ms, false, reserved);
@@ -455,7 +466,7 @@ impl Shared {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.parts.clock.uuid();
         let id = match *newest {
-            Some(RunId(newest)) if newest >= now => successor(newest, now),
+            Some(RunId(newest)) if newest >= now && !sabotaged!(ForgetNewestRun) => successor(newest, now),
             _ => now,
         };
         *newest = Some(RunId(id));

@@ -47,6 +47,9 @@ impl Lanes {
 
     /// Waits for the lane. Dropping the future leaves the queue.
     pub(crate) async fn enter(&self, lane: &LaneId, run: RunId, branch: Option<String>) -> Turn {
+        if crate::sabotaged!(IgnoreLane) {
+            return Turn::Enter;
+        }
         let mut place = Place { lanes: self, lane, run, entered: false };
         let turn = {
             let mut queues = self.lock();
@@ -89,7 +92,7 @@ impl Queue {
             return receiver;
         }
         self.waiting.insert(run, Waiter { branch: branch.clone(), turn });
-        if branch.is_some() {
+        if branch.is_some() && !crate::sabotaged!(IgnoreNewer) {
             self.supersede_all_but_newest(&branch);
         }
         if self.holder.is_none() {

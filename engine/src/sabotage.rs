@@ -103,8 +103,6 @@ sabotages! {
     RekeyNotices,
     /// A subscriber is told an event twice.
     TellTwice,
-    /// The engine goes on after the log said that it can't tell.
-    GoOnAfterUnknown,
     /// The poison guard is off.
     SkipPoisonGuard,
     /// A run's id may be below one before it.

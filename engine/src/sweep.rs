@@ -10,6 +10,7 @@ use crate::core::event::Origin;
 use crate::core::lane::Lane;
 use crate::engine::{EngineError, Shared};
 use crate::ports::Keep;
+use crate::sabotaged;
 
 /// How long a sweep may take. Deploys wait for it, so it is less than they have.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
@@ -43,7 +44,13 @@ pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
 /// Sweeps once and returns when the next warm release cools down, in milliseconds since 1970.
 async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     let _sweeping = shared.sweeping.lock().await;
-    let (keep, next_ms) = what_to_keep(shared).await?;
+    let (mut keep, next_ms) = what_to_keep(shared).await?;
+    if sabotaged!(SkipSweep) {
+        return Ok(next_ms);
+    }
+    if sabotaged!(SweepOpenRuns) {
+        keep.runs.clear();
+    }
     let sweeping = tokio::time::timeout(SWEEP_LIMIT, unpanicked(shared.parts.executor.sweep(&keep)));
     let swept = tokio::select! {
         biased;

@@ -4,6 +4,7 @@
 
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::AppendError;
+use landfall_engine::sabotaged;
 use uuid::Uuid;
 
 use crate::record::{Prepared, refused};
@@ -29,6 +30,9 @@ pub(crate) fn admit(
     recorded: &[Uuid],
     claimed_by: Option<RunId>,
 ) -> Result<Admission, AppendError> {
+    if sabotaged!(ForgetEventIds) && append.expected == recorded.len() as u64 {
+        return Ok(Admission::New);
+    }
     let ids: Vec<Uuid> = append.events.iter().map(|event| event.draft.event_id).collect();
     if let Some(at) = recorded.iter().position(|id| *id == ids[0])
         && recorded[at..].starts_with(&ids)
@@ -43,7 +47,7 @@ pub(crate) fn admit(
         return Err(AppendError::Claimed { claim: claim.clone(), by });
     }
     let found = recorded.len() as u64;
-    if append.expected != found {
+    if append.expected != found && !sabotaged!(IgnoreExpectedVersion) {
         return Err(AppendError::Conflict { run_id: append.run_id, expected: append.expected, found });
     }
     Ok(Admission::New)

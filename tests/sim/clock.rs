@@ -56,9 +56,6 @@ impl Clock for SimClock {
     }
 
     async fn sleep_until(&self, at_ms: u64) {
-        if landfall_engine::sabotaged!(FireTimersEarly) {
-            return;
-        }
         while let Some(left) = at_ms.checked_sub(self.now_ms()).filter(|left| *left > 0) {
             self.pass_ms(left.min(LOOK_AGAIN_MS)).await;
         }

@@ -43,9 +43,7 @@ impl Fate {
         self.trail.lock().unwrap().push(point);
         let dies = self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.crash_at;
         if dies {
-            *self.died_at.lock().unwrap() = Some(point);
-            self.dead.store(true, Ordering::SeqCst);
-            self.died.notify_one();
+            self.die(point);
         }
         dies
     }
@@ -55,6 +53,13 @@ impl Fate {
         if self.is_dead_at(point) {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Ends the life here and now.
+    pub fn die(&self, point: &'static str) {
+        *self.died_at.lock().unwrap() = Some(point);
+        self.dead.store(true, Ordering::SeqCst);
+        self.died.notify_one();
     }
 
     /// Ends the life from outside.

@@ -18,7 +18,7 @@ use landfall_engine::core::event::Event;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::engine::Parts;
-use landfall_engine::ports::{AppendError, Cursor, EventStore, RunQuery};
+use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, RunQuery};
 use landfall_engine::{Engine, EngineError};
 use landfall_store::SegmentStore;
 use landfall_store::disk::{Kept, Op};
@@ -112,6 +112,8 @@ pub struct Machine {
     pub skew_ms: i64,
     pub next_act: usize,
     pub acts_at: Vec<u64>,
+    /// Appends that engines died over.
+    pub reports: Arc<Mutex<Vec<Append>>>,
     /// Deliveries that were not answered: the forge sends them again.
     pub unanswered: Arc<Mutex<BTreeMap<String, Act>>>,
     pub troubles: u32,
@@ -140,6 +142,7 @@ pub fn live(setup: &Setup) -> Told {
         skew_ms: 0,
         next_act: 0,
         acts_at: Vec::new(),
+        reports: Arc::default(),
         unanswered: Arc::default(),
         troubles: setup.troubles,
         tidies_up: setup.tidies_up,
@@ -258,6 +261,7 @@ impl Machine {
             clock: clock.clone(),
             fate: fate.clone(),
             dice: Mutex::new(self.dice.fork()),
+            unanswered: self.reports.clone(),
         }))
     }
 
@@ -275,6 +279,14 @@ impl Machine {
 
     /// Does what the script says, and waits until nothing more happens.
     async fn people(&mut self, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
+        let late: Vec<Append> = std::mem::take(&mut *self.reports.lock().unwrap());
+        if let Some(append) = late.into_iter().next().filter(|_| self.dice.u32(0..4) == 0) {
+            let (store, after_ms) = (store.clone(), self.dice.u64(0..20_000));
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                store.append_late(append).await;
+            });
+        }
         let again: Vec<Act> = self.unanswered.lock().unwrap().values().cloned().collect();
         for act in again {
             self.act(act, engine, store, clock).await;
@@ -431,6 +443,10 @@ impl Machine {
         // A disk that failed is mended while the machine is down.
         self.disk.faulty().heal();
         self.true_ms += self.dice.u64(1..60_000);
+        if self.dice.u32(0..5) == 0 {
+            self.book.count("faults: ended containers pruned by somebody");
+            self.world.at(self.true_ms).prune(self.true_ms);
+        }
     }
 
     /// Lets hours pass with an engine that has nothing to fear, starts it once more, and checks everything.

@@ -24,6 +24,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Nature {
     pub verdicts: BTreeMap<Stage, Verdict>,
+    /// A stage that kills the engine, each time.
+    pub poison: Option<Stage>,
     /// How many tries of a stage get no answer.
     pub silent: BTreeMap<Stage, u32>,
     pub release_command: bool,
@@ -38,6 +40,7 @@ impl Default for Nature {
     fn default() -> Self {
         Self {
             verdicts: BTreeMap::new(),
+            poison: None,
             silent: BTreeMap::new(),
             release_command: false,
             automatic: true,
@@ -156,6 +159,10 @@ impl Script {
         nature.and_then(|nature| nature.verdicts.get(&stage).copied()).unwrap_or(Verdict::Green)
     }
 
+    pub fn is_poison(&self, sha: &str, stage: Stage) -> bool {
+        self.natures.get(sha).is_some_and(|nature| nature.poison == Some(stage))
+    }
+
     pub fn is_silent(&self, sha: &str, stage: Stage, attempt: u32) -> bool {
         let nature = self.natures.get(sha);
         nature.and_then(|nature| nature.silent.get(&stage)).is_some_and(|tries| attempt <= *tries)
@@ -197,9 +204,15 @@ fn nature(dice: &mut Rng) -> Nature {
         let verdict = if dice.u32(0..3) == 0 { Verdict::Hang } else { Verdict::Red };
         verdicts.insert(Stage::ALL[dice.usize(..Stage::ALL.len())], verdict);
     }
+    let mut silent = BTreeMap::new();
+    if dice.u32(0..8) == 0 {
+        silent.insert(Stage::ALL[dice.usize(..Stage::ALL.len())], dice.u32(1..8));
+    }
+    let poison = (dice.u32(0..30) == 0).then(|| Stage::ALL[dice.usize(..Stage::ALL.len())]);
     Nature {
         verdicts,
-        silent: BTreeMap::new(),
+        poison,
+        silent,
         release_command: dice.u32(0..3) == 0,
         automatic: dice.u32(0..6) != 0,
         hold: dice.u32(0..5) != 0,

@@ -106,6 +106,29 @@ impl SimStages {
         Ok(look(&self.world.at(now_ms)))
     }
 
+    /// Notes that a stage begins, as what is known of it asks for.
+    fn begins_stage(&self, order: &Order) {
+        let run = &order.run;
+        let inputs = format!(
+            "{} of {} with image {:?}, candidate {:?}, entry {:?}",
+            order.stage,
+            run.commit().sha,
+            run.image.as_ref().map(|image| &image.digest),
+            run.candidate.as_ref().map(|candidate| &candidate.container),
+            run.entry.as_ref().map(|entry| entry.generation),
+        );
+        self.begins(&order.key, inputs, order.deadline_ms);
+    }
+
+    /// Notes what the engine is told, to see whether the log says so.
+    fn answered(&self, order: &Order, outcome: Outcome) -> Outcome {
+        if !self.fate.is_dead() {
+            let is_red = matches!(outcome, Outcome::Failed(_));
+            self.world.at(self.now_ms()).answers.insert(order.key.as_str().to_owned(), is_red);
+        }
+        outcome
+    }
+
     /// Notes that an effect begins: after its intent, with the inputs that its key always had.
     fn begins(&self, key: &EffectKey, inputs: String, deadline_ms: u64) {
         let mut things = self.world.at(self.now_ms());
@@ -411,19 +434,22 @@ impl SimStages {
 impl StageExecutor for SimStages {
     async fn execute(&self, order: &Order, output: &Output) -> Outcome {
         let run = &order.run;
-        let inputs = format!(
-            "{} of {} with image {:?}, candidate {:?}, entry {:?}",
-            order.stage,
-            run.commit().sha,
-            run.image.as_ref().map(|image| &image.digest),
-            run.candidate.as_ref().map(|candidate| &candidate.container),
-            run.entry.as_ref().map(|entry| entry.generation),
-        );
-        self.begins(&order.key, inputs, order.deadline_ms);
+        self.begins_stage(order);
+        if order.attempt > 1 {
+            let former = EffectKey::stage(run.id, order.stage, order.attempt - 1);
+            let mut things = self.world.at(self.now_ms());
+            if !things.undone.contains(former.as_str()) {
+                things.violation("I6", format!("{} begins, and {former} was not undone", order.key));
+            }
+        }
         output.line(order.key.as_str());
+        if self.script.is_poison(&run.commit().sha, order.stage) {
+            self.fate.die("at a stage that kills the engine");
+            std::future::pending::<()>().await;
+        }
         if self.script.is_silent(&run.commit().sha, order.stage, order.attempt) {
             self.fate.pass("inside an effect").await;
-            return Outcome::errored("the daemon did not answer");
+            return self.answered(order, Outcome::errored("the daemon did not answer"));
         }
         let done = match order.stage {
             Stage::Checkout => self.checkout(order).await,
@@ -436,14 +462,12 @@ impl StageExecutor for SimStages {
             Stage::GoLive => self.go_live(order).await,
             Stage::PublicSmoke => self.public_smoke(order).await,
         };
-        done.unwrap_or_else(Outcome::errored)
+        self.answered(order, done.unwrap_or_else(Outcome::errored))
     }
 
     async fn probe(&self, order: &Order) -> Result<Probe, String> {
         self.fate.pass("before a probe").await;
-        if sabotaged!(SkipProbe) {
-            return Ok(Probe::NotStarted);
-        }
+        self.begins_stage(order);
         let (run, now_ms) = (&order.run, self.now_ms());
         let green = self.verdict(order) == Verdict::Green;
         let name = match order.stage {
@@ -468,10 +492,13 @@ impl StageExecutor for SimStages {
                     Some(digest) => Probe::Done(Outcome::Succeeded(built(digest.clone()))),
                     None => Probe::NotStarted,
                 },
-                Stage::PushImage => match things.tags.get(&tag_of(run.id)) {
-                    Some(digest) => Probe::Done(Outcome::Succeeded(pushed(run.id, digest.clone()))),
-                    None => Probe::NotStarted,
-                },
+                Stage::PushImage => {
+                    let ours = things.images.get(&run.id);
+                    match things.tags.get(&tag_of(run.id)).filter(|digest| Some(*digest) == ours) {
+                        Some(digest) => Probe::Done(Outcome::Succeeded(pushed(run.id, digest.clone()))),
+                        None => Probe::NotStarted,
+                    }
+                }
                 Stage::ReleaseCommand => match ours {
                     None => Probe::Unknown(format!("the container {name} is gone")),
                     Some(container) => match container.exit {
@@ -508,6 +535,7 @@ impl StageExecutor for SimStages {
 
     async fn attach(&self, order: &Order, _: &Output) -> Outcome {
         self.fate.pass("before attaching").await;
+        self.begins_stage(order);
         let done = match order.stage {
             Stage::Test => self.follow_test(order, &one_shot(order, order.attempt)).await,
             Stage::ReleaseCommand => {
@@ -516,14 +544,12 @@ impl StageExecutor for SimStages {
             Stage::Deploy => self.until_healthy(order, &candidate_name(order)).await,
             _ => Err(format!("{} can't be followed", order.stage)),
         };
-        done.unwrap_or_else(Outcome::errored)
+        self.answered(order, done.unwrap_or_else(Outcome::errored))
     }
 
     async fn undo(&self, order: &Order) -> Result<(), String> {
         self.fate.pass("before undoing").await;
-        if sabotaged!(SkipUndo) {
-            return Ok(());
-        }
+        self.world.at(self.now_ms()).undone.insert(order.key.as_str().to_owned());
         self.clear_away(order).await
     }
 
@@ -539,24 +565,14 @@ impl StageExecutor for SimStages {
 
     async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
         self.begins(&order.key, order.notice.to_string(), 0);
-        let key = match sabotaged!(RekeyNotices) {
-            true => format!("{}/{}", order.key, order.attempt),
-            false => order.key.as_str().to_owned(),
-        };
-        self.ask(Op::Notify(key)).await?;
+        self.ask(Op::Notify(order.key.as_str().to_owned())).await?;
         Ok("200".into())
     }
 
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String> {
-        if sabotaged!(SkipSweep) {
-            return Ok(Vec::new());
-        }
         self.fate.pass("before a sweep").await;
         let before_ms = keep.as_of_ms.saturating_sub(TOO_YOUNG_MS);
-        let is_over = |run: RunId| {
-            let kept = keep.runs.contains(&run) && !sabotaged!(SweepOpenRuns);
-            !kept && began_ms(run) < before_ms
-        };
+        let is_over = |run: RunId| !keep.runs.contains(&run) && began_ms(run) < before_ms;
         let (containers, folders, images) = self
             .look(|things| {
                 let routed: Vec<&String> = things

@@ -11,7 +11,7 @@ use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
-use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError, RunQuery};
+use landfall_engine::ports::{Append, AppendError, Clock, Cursor, EventStore, ReadError, RunQuery};
 use landfall_store::SegmentStore;
 use uuid::Uuid;
 
@@ -29,11 +29,40 @@ pub struct SimStore {
     pub clock: Arc<SimClock>,
     pub fate: Arc<Fate>,
     pub dice: Mutex<Rng>,
+    /// Appends of this life that were not answered: they may still arrive in a later one.
+    pub unanswered: Arc<Mutex<Vec<Append>>>,
 }
 
 impl SimStore {
     fn up_to(&self, ms: u64) -> u64 {
         self.dice.lock().unwrap().u64(0..=ms)
+    }
+
+    /// An append that arrives twice is recorded once; another one in its place is refused.
+    async fn append_again(&self, append: Append, first: &[Envelope]) {
+        let again = self.inner.append(append.clone()).await;
+        if self.fate.is_dead() {
+            return;
+        }
+        self.book.count("faults: duplicate reports");
+        if again.as_ref().is_ok_and(|again| again != first) {
+            let what = format!("an append of {} was recorded twice", append.run_id);
+            self.book.pages().violation("I2", what);
+        }
+        let mut other = append;
+        other.events.iter_mut().for_each(|draft| draft.event_id = self.clock.uuid());
+        let stale = self.inner.append(other.clone()).await;
+        if stale.is_ok() && !self.fate.is_dead() {
+            self.book
+                .pages()
+                .violation("I2", format!("seq {} of {} has two winners", other.expected + 1, other.run_id));
+        }
+    }
+
+    /// A report of an engine that is dead arrives late: it is recorded if nothing else was, or refused.
+    pub async fn append_late(&self, append: Append) {
+        self.book.count("faults: late reports of a dead engine");
+        let _ = self.inner.append(append).await;
     }
 
     /// What the log is about to say of the world is so at this moment.
@@ -90,12 +119,17 @@ impl EventStore for SimStore {
         self.fate.pass("before an append").await;
         self.clock.pass_ms(self.up_to(3)).await;
         self.check_claims(&append).await;
-        let answer = self.inner.append(append).await;
+        self.unanswered.lock().unwrap().push(append.clone());
+        let answer = self.inner.append(append.clone()).await;
         self.fate.pass("after an append").await;
         self.clock.pass_ms(self.up_to(3)).await;
+        self.unanswered.lock().unwrap().retain(|other| *other != append);
         if let Ok(envelopes) = &answer {
             self.book.acknowledged(envelopes);
             self.fate.pass("after an acknowledgement").await;
+            if self.up_to(15) == 0 {
+                self.append_again(append, envelopes).await;
+            }
         }
         answer
     }

@@ -91,6 +91,10 @@ pub struct Things {
     pending: BTreeMap<(u64, u64), Op>,
     asked: u64,
     given: BTreeMap<String, Given>,
+    /// What the engine was told of a key last: true for red.
+    pub answers: BTreeMap<String, bool>,
+    /// The keys that were undone.
+    pub undone: BTreeSet<String>,
     /// How many effects happened.
     pub effects: u64,
     pub violations: BTreeSet<String>,
@@ -134,6 +138,11 @@ impl Things {
             }
             Some(_) => {}
         }
+    }
+
+    /// Somebody tidies up behind the engine's back: what has ended is removed.
+    pub fn prune(&mut self, now_ms: u64) {
+        self.containers.retain(|_, container| container.is_running(now_ms));
     }
 
     pub fn violation(&mut self, invariant: &str, what: String) {

@@ -14,6 +14,7 @@ use super::retry::{NOTICE_ATTEMPTS_MAX, RECOVERIES_MAX, ROLLBACK_ATTEMPTS_MAX, a
 use super::run::{Blocked, NoticeProgress, Phase, Run, RunState, Work};
 use super::settings::Settings;
 use super::stage::Stage;
+use crate::sabotaged;
 
 /// Returns the events that the command leads to; none when there is nothing to record.
 ///
@@ -42,7 +43,9 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (_, _) if run.state.is_terminal() => Err(Rejected::Finished(run.state)),
 
         (Phase::Ready, Command::Proceed) => Ok(vec![begin_next(run, now_ms).ok_or(Rejected::NotDue)?]),
-        (Phase::RetryDue { stage, attempt, due_ms }, Command::Proceed) if *due_ms <= now_ms => {
+        (Phase::RetryDue { stage, attempt, due_ms }, Command::Proceed)
+            if *due_ms <= now_ms || sabotaged!(FireTimersEarly) =>
+        {
             Ok(vec![started(*stage, *attempt, run.settings.as_deref(), now_ms)])
         }
         (Phase::RollbackRetryDue { attempt, due_ms }, Command::Proceed) if *due_ms <= now_ms => {
@@ -109,7 +112,7 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
 
 fn start(lane: &Lane, push: Push, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     let Push { lane: lane_id, commit, repository, trigger, release_hold } = push;
-    if let Some(hold) = lane.held.get(&commit.sha).filter(|_| !release_hold) {
+    if let Some(hold) = lane.held.get(&commit.sha).filter(|_| !release_hold && !sabotaged!(IgnoreHold)) {
         return Err(Rejected::Held { sha: commit.sha, since: hold.run, reason: hold.reason.clone() });
     }
     let origin = Origin::Push { commit, repository, release_hold };
@@ -123,18 +126,18 @@ fn restart(relaunch: Relaunch) -> Vec<Event> {
 }
 
 fn enter_lane(lane: &Lane, run: &Run, now_ms: u64) -> Result<Vec<Event>, Rejected> {
-    if let Some(holder) = lane.holder.filter(|holder| *holder != run.id) {
+    if let Some(holder) = lane.holder.filter(|holder| *holder != run.id && !sabotaged!(IgnoreLane)) {
         return Err(Rejected::LaneTaken(holder));
     }
     let Origin::Push { commit, .. } = &run.origin else {
         return Ok(enter(lane, run, None, now_ms));
     };
-    if let Some(hold) = lane.held.get(&commit.sha) {
+    if let Some(hold) = lane.held.get(&commit.sha).filter(|_| !sabotaged!(IgnoreHold)) {
         return Ok(vec![Event::RunFailed { cause: Cause::Held { since: hold.run } }]);
     }
     let newer =
         commit.branch.as_ref().and_then(|branch| lane.newest.get(branch)).filter(|newest| **newest > run.id);
-    if let Some(newer) = newer {
+    if let Some(newer) = newer.filter(|_| !sabotaged!(IgnoreNewer)) {
         return Ok(vec![Event::RunFailed { cause: Cause::Superseded { by: *newer } }]);
     }
     Ok(enter(lane, run, commit.branch.clone(), now_ms))
@@ -155,7 +158,7 @@ fn on_recovery(work: &Work, found: Found, evidence: &str) -> Vec<Event> {
         let reason = format!("it can't be told whether {stage} happened: {evidence}");
         return vec![recovered, Event::RunParked { at, reason }];
     }
-    if found != Found::Done && recoveries + 1 >= RECOVERIES_MAX {
+    if found != Found::Done && recoveries + 1 >= RECOVERIES_MAX && !sabotaged!(SkipPoisonGuard) {
         let reason = format!(
             "{RECOVERIES_MAX} engine starts found {stage} unconcluded: it may be what stops the engine"
         );
@@ -325,7 +328,11 @@ fn on_notice(
 
 /// Ends the run: by failing it while nothing of ours can be running, by rolling back from then on.
 fn stop(run: &Run, cause: Cause, now_ms: u64) -> Event {
-    if run.deploy_begun { roll_back(next_rollback(run), cause, now_ms) } else { Event::RunFailed { cause } }
+    if run.deploy_begun && !sabotaged!(FailInsteadOfRollback) {
+        roll_back(next_rollback(run), cause, now_ms)
+    } else {
+        Event::RunFailed { cause }
+    }
 }
 
 /// A key is never used for two tries: a rollback that was parked goes on counting.

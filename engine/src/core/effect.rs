@@ -8,6 +8,7 @@ use super::notice::{self, NoticeId};
 use super::run::{NoticeProgress, Phase, Run, RunId};
 use super::settings::{Settings, SmokeCheck};
 use super::stage::Stage;
+use crate::sabotaged;
 
 /// What is to be done next. May happen twice; each has a key under which it is done once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,9 @@ pub enum Effect {
 /// Returns what the world owes this run. None: nothing, ever again.
 pub fn next_effect(run: &Run) -> Option<Effect> {
     match &run.phase {
-        Phase::Working(work) if run.cancel.is_some() && work.stage.is_interruptible() => {
+        Phase::Working(work)
+            if run.cancel.is_some() && (work.stage.is_interruptible() || sabotaged!(InterruptSwitch)) =>
+        {
             Some(Effect::Undo { stage: work.stage, attempt: work.attempt })
         }
         Phase::Working(work) => {

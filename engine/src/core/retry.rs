@@ -35,7 +35,7 @@ pub const fn attempts_max(stage: Stage) -> u32 {
 
 /// Returns when the try after `attempt` is due, or None when there is none.
 pub fn due_after(attempt: u32, attempts_max: u32, now_ms: u64) -> Option<u64> {
-    if attempt >= attempts_max {
+    if attempt >= attempts_max && !crate::sabotaged!(RetryForEver) {
         return None;
     }
     let doublings = attempt.saturating_sub(1).min(16);

@@ -9,6 +9,7 @@
 use std::io;
 
 use landfall_engine::core::event::EventHash;
+use landfall_engine::sabotaged;
 use uuid::Uuid;
 
 use super::files::{Segments, name};
@@ -46,7 +47,7 @@ pub(crate) struct Written {
 /// sync alone would succeed without writing them. One frame is all that was ever in doubt, since the next is written
 /// behind its sync.
 pub(crate) fn settle_end(segments: &Segments, found: &Found) -> io::Result<()> {
-    if landfall_engine::sabotaged!(TrustUnsyncedTail) {
+    if sabotaged!(TrustUnsyncedTail) {
         return Ok(());
     }
     if let Some(Written { segment, from, to }) = found.written_last {

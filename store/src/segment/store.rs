@@ -13,6 +13,7 @@ use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError, RunQuery};
+use landfall_engine::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -245,6 +246,18 @@ impl SegmentStore {
         .await
     }
 
+    /// Records each event of an append by itself, which is wrong.
+    async fn append_in_parts(&self, append: Append) -> Result<Vec<Envelope>, AppendError> {
+        let mut recorded = Vec::new();
+        for (event, nth) in append.events.iter().cloned().zip(0..) {
+            let claim = append.claim.clone().filter(|_| nth == 0);
+            let part =
+                Append { events: vec![event], expected: append.expected + nth, claim, ..append.clone() };
+            recorded.extend(self.append(part).await?);
+        }
+        Ok(recorded)
+    }
+
     #[cfg(test)]
     pub(crate) fn index(&self) -> &Index {
         &self.log.index
@@ -272,6 +285,9 @@ impl EventStore for SegmentStore {
     async fn append(&self, append: Append) -> Result<Vec<Envelope>, AppendError> {
         if let Some(damage) = &self.damage {
             return Err(AppendError::Corrupt { reason: damage.to_string() });
+        }
+        if sabotaged!(SplitAppends) && append.events.len() > 1 {
+            return self.append_in_parts(append).await;
         }
         let append = Prepared::new(append)?;
         let (reply, answer) = oneshot::channel();

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use landfall_engine::core::event::EventHash;
+use landfall_engine::sabotaged;
 use uuid::Uuid;
 
 use super::files::{Segments, name, name_in_the_making};
@@ -69,21 +70,13 @@ impl Tail {
         torn: bool,
     ) -> io::Result<Self> {
         let file = segments.file(at.segment)?;
-        if torn {
+        if torn && !sabotaged!(WriteBehindTornTail) {
             file.truncate(at.offset)?;
             file.sync_data()?;
         }
         let allocated = file.len()?;
-        Ok(Self {
-            segments,
-            log_id,
-            segment_bytes,
-            segment: at.segment,
-            file,
-            offset: at.offset,
-            allocated,
-            frames,
-        })
+        let offset = if torn && sabotaged!(WriteBehindTornTail) { allocated } else { at.offset };
+        Ok(Self { segments, log_id, segment_bytes, segment: at.segment, file, offset, allocated, frames })
     }
 
     /// Makes a new segment, durably, and starts there.
@@ -117,10 +110,15 @@ impl Tail {
             self.roll(first_seq, before)?;
         }
         self.allocate(self.offset + (frame.len() + HEAD_LEN) as u64)?;
+        if sabotaged!(AckBeforeSync) {
+            self.sync("syncing the frame before")?;
+        }
         if let Err(error) = self.file.write_at(self.offset, frame) {
             return Err(self.cut_back(self.offset, "writing a frame", error));
         }
-        self.sync("syncing a frame")?;
+        if !sabotaged!(AckBeforeSync) && !sabotaged!(SkipFrameSync) {
+            self.sync("syncing a frame")?;
+        }
         let at = self.at();
         self.offset += frame.len() as u64;
         self.frames += 1;
@@ -157,7 +155,8 @@ impl Tail {
             let broken = WriteError::Broken { doing: "making a segment", source: error };
             return Err(if full { WriteError::Full } else { broken });
         }
-        let seal = Seal { next_seq: first_seq, frames: self.frames, hash: before }.encode();
+        let hash = if sabotaged!(SealWithoutHash) { EventHash::default() } else { before };
+        let seal = Seal { next_seq: first_seq, frames: self.frames, hash }.encode();
         let sealed = self.file.write_at(self.offset, &seal);
         sealed.map_err(|source| WriteError::Broken { doing: "sealing a segment", source })?;
         let cut = self.file.truncate(self.offset + HEAD_LEN as u64);
@@ -190,7 +189,10 @@ impl Tail {
     }
 
     fn sync(&self, doing: &'static str) -> Result<(), WriteError> {
-        self.file.sync_data().map_err(|source| WriteError::Broken { doing, source })
+        match self.file.sync_data() {
+            Err(_) if sabotaged!(GoOnAfterFailedSync) => Ok(()),
+            synced => synced.map_err(|source| WriteError::Broken { doing, source }),
+        }
     }
 }
 
@@ -204,6 +206,9 @@ fn make_segment(segments: &Segments, log_id: Uuid, first_seq: u64, before: Event
 /// Gives a segment that is durable its own name.
 fn publish_segment(segments: &Segments, first_seq: u64) -> io::Result<()> {
     segments.disk().rename(&name_in_the_making(first_seq), &name(first_seq))?;
+    if sabotaged!(SkipDirSync) {
+        return Ok(());
+    }
     segments.disk().sync_dir()
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::{AppendError, BoxError};
+use landfall_engine::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Log;
@@ -181,6 +182,11 @@ impl Writer {
         }
         let (seq, hash) = (frame.next_seq() - 1, frame.hash());
         let bytes = frame.finish();
+        if sabotaged!(PublishBeforeDurable) {
+            let at = self.tail.at();
+            let offset = at.offset + bytes.len() as u64;
+            self.show(&written, at, Mark { seq, hash, segment: at.segment, offset });
+        }
         let outcome = self.tail.write(&bytes, mark.seq + 1, mark.hash);
         self.buffer = bytes;
         match outcome {
@@ -189,6 +195,7 @@ impl Writer {
                 self.show(&written, at, Mark { seq, hash, segment, offset });
                 answer(replies);
             }
+            Err(WriteError::Full) if sabotaged!(AckOnFullDisk) => answer(replies),
             Err(WriteError::Full) => {
                 self.forget(&written);
                 replies.into_iter().for_each(|(reply, _)| _ = reply.send(Err(AppendError::Full)));
