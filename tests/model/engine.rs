@@ -17,7 +17,7 @@ use crate::facts::{self, App, Ending};
 use crate::history::{Asking, Decided, Fold, History, key_of};
 use crate::sabotage::Sabotage;
 use crate::state::{Answer, Budget, Doing, Driver, Engine, State, Taking};
-use crate::world::{Container, Flight, Found, Kind, Landed, Order, Says, What, World};
+use crate::world::{Flight, Found, Kind, Landed, Order, Says, What, World};
 
 /// What starts a run.
 #[derive(Clone, Copy, Debug)]
@@ -246,7 +246,7 @@ impl Model {
                 };
                 self.turn_away(&mut after, Doing::Flight(flight));
                 let ending = match self.setting.sabotage {
-                    Some(Sabotage::SilenceIsSuccess) => Ending::Green(Container::default()),
+                    Some(Sabotage::SilenceIsSuccess) => Ending::Green(flight.order.own()),
                     _ => Ending::Silent,
                 };
                 self.answered(&mut after, nth, run, answer(&flight, ending), fold);
@@ -627,7 +627,7 @@ impl Model {
     /// Leaves what is being done where it stands: a request that was sent may still be done.
     ///
     /// The removal of what is out of time is the exception, and an assumption: it is done, or lost, before the next
-    /// engine looks. Docker takes seconds for it at most, and a switch to the candidate is four stages away.
+    /// engine looks. Docker takes seconds for it at most.
     fn turn_away(&self, state: &mut State, doing: Doing) {
         let Doing::Flight(flight) = doing else { return };
         let assumed =

@@ -84,7 +84,8 @@ impl Order {
         }
     }
 
-    fn own(&self) -> Container {
+    /// Returns the container that the attempt makes.
+    pub fn own(&self) -> Container {
         let attempt = match self.what {
             What::Stage(_, attempt) => attempt,
             _ => 1,
