@@ -30,6 +30,7 @@ pub fn decide(lane: &Lane, run: Option<&Run>, command: Command, now_ms: u64) -> 
         (Some(run), command) => (run, command),
     };
     let events = decide_for(lane, run.0, run.1, now_ms)?;
+    let events = without_a_notice_in_flight(run.0, events);
     Ok(closed_when_nothing_is_owed(run.0, events, now_ms))
 }
 
@@ -390,6 +391,27 @@ fn live_or_parked(run: &Run, now_ms: u64) -> Event {
             reason: "the history names no image or no candidate, so nothing can be called live".into(),
         },
     }
+}
+
+/// Gives up the notice in flight when its run stops waiting for a person: nobody takes its outcome any more.
+fn without_a_notice_in_flight(run: &Run, mut events: Vec<Event>) -> Vec<Event> {
+    let goes_on = |event: &Event| {
+        matches!(event, Event::RunUnparked { .. } | Event::RunFailed { .. } | Event::RollbackStarted { .. })
+    };
+    if run.parked().is_some() && events.iter().any(goes_on) {
+        let in_flight = run.notices.iter().filter_map(|(notice, progress)| match progress {
+            NoticeProgress::Sending { attempt } => Some((notice.clone(), *attempt)),
+            NoticeProgress::RetryDue { .. } | NoticeProgress::Sent | NoticeProgress::Abandoned => None,
+        });
+        let given_up = in_flight.map(|(notice, attempt)| Event::NoticeErrored {
+            notice,
+            attempt,
+            reason: "the run went on before the receiver had answered".into(),
+            retry_due_ms: None,
+        });
+        events.splice(0..0, given_up);
+    }
+    events
 }
 
 /// Closes the run in the same append that ends it, when nobody has to be told.

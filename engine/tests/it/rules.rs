@@ -2,7 +2,7 @@
 
 use crate::sample::*;
 use landfall_engine::core::command::{Command, Outcome, Relaunch, RollbackOutcome};
-use landfall_engine::core::effect::Effect;
+use landfall_engine::core::effect::{Effect, next_effect};
 use landfall_engine::core::event::{Cause, Decision, Event, Found};
 use landfall_engine::core::facts::Facts;
 use landfall_engine::core::lane::LaneId;
@@ -491,4 +491,28 @@ fn a_lane_remembers_what_was_live_each_digest_once() {
     assert_eq!(lane.live.as_ref().map(|live| live.run), Some(run_id(3)));
     let former: Vec<_> = lane.former.iter().map(|former| former.image.digest.as_str()).collect();
     assert_eq!(former, ["b"]);
+}
+
+#[test]
+fn a_notice_in_flight_is_given_up_when_a_person_decides_before_its_receiver_answers() {
+    let parked = Command::Recover {
+        stage: Stage::Test,
+        attempt: 1,
+        found: Found::Unknown,
+        evidence: "the container is gone".into(),
+    };
+    let story = running(Stage::Test).when(parked);
+    let Some(Effect::BeginNotice(notice)) = next_effect(story.run()) else { panic!("ops are to be told") };
+    let story = story.when(Command::Notify { notice: notice.clone() });
+    let late = Command::ReportNotice { notice, attempt: 1, receipt: Ok("200".into()) };
+    for (asked, events) in [
+        (cancel(), ["notice_errored", "cancel_requested", "run_failed", "run_closed"]),
+        (
+            Command::Resolve(Decision::Abort { reason: "no".into() }),
+            ["notice_errored", "run_unparked", "run_failed", "run_closed"],
+        ),
+    ] {
+        story.clone().when(asked).then(events).refuses(late.clone());
+    }
+    story.when(Command::Resolve(Decision::Retry)).then(["notice_errored", "run_unparked"]).refuses(late);
 }
