@@ -94,6 +94,9 @@ impl EventLines {
             Event::StageUndone { stage, .. } => {
                 vec![format!("[{}] {} was stopped and cleared away", row_of(*stage), title(*stage))]
             }
+            Event::UndoRecovered { stage, .. } => {
+                vec![format!("[{}] the engine restarted: {} is stopped again", row_of(*stage), title(*stage))]
+            }
             Event::StageSkipped { stage, reason } => {
                 let (row, who) = (row_of(*stage), &envelope.actor);
                 vec![format!("[{row}] » {} skipped by {who}: {reason}", title(*stage))]
@@ -105,6 +108,9 @@ impl EventLines {
             Event::RollbackStarted { attempt, .. } => {
                 let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
                 vec![format!("[10] Roll back{again} ...")]
+            }
+            Event::RollbackRecovered { .. } => {
+                vec!["[10] the engine restarted: the rollback is done again".to_owned()]
             }
             Event::RollbackSucceeded { serving, hold, took_ms, .. } => {
                 rolled_back(run, serving.as_deref(), hold.as_ref(), *took_ms)
@@ -132,7 +138,7 @@ impl EventLines {
                     run.id.short()
                 ),
             ],
-            Event::NoticeStarted { .. } | Event::RunClosed => Vec::new(),
+            Event::NoticeStarted { .. } | Event::NoticeRecovered { .. } | Event::RunClosed => Vec::new(),
             Event::NoticeSent { notice, .. } => {
                 vec![format!("    {} notified by {}", notice.audience, notice.channel)]
             }

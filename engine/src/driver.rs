@@ -190,17 +190,28 @@ impl Driver {
                     _ => probe_stage(shared, order, since_ms).boxed(),
                 }
             }
-            Effect::Undo { stage, attempt } => undo_stage(shared, run, stage, attempt).boxed(),
+            Effect::Undo { stage, attempt } => {
+                match self.is_fresh(&EffectKey::stage(run.id, stage, attempt)) {
+                    true => undo_stage(shared, run, stage, attempt).boxed(),
+                    false => decided(Command::RecoverUndo { stage, attempt }),
+                }
+            }
             Effect::Rollback { attempt, deadline_ms } => {
-                roll_back(shared, run, attempt, deadline_ms, since_ms).boxed()
+                match self.is_fresh(&EffectKey::rollback(run.id, attempt)) {
+                    true => roll_back(shared, run, attempt, deadline_ms, since_ms).boxed(),
+                    false => decided(Command::RecoverRollback { attempt }),
+                }
             }
             Effect::Notify { notice, attempt } => {
                 let key = EffectKey::notice(run.id, &notice);
-                notify(shared, NoticeOrder { run, notice, attempt, key }).boxed()
+                match self.is_fresh(&key) {
+                    true => notify(shared, NoticeOrder { run, notice, attempt, key }).boxed(),
+                    false => decided(Command::RecoverNotice { notice, attempt }),
+                }
             }
             Effect::EnterLane => enter_lane(shared, run).boxed(),
-            Effect::BeginNotice(notice) => async { Done::Decide(Command::Notify { notice }) }.boxed(),
-            Effect::Proceed => async { Done::Decide(Command::Proceed) }.boxed(),
+            Effect::BeginNotice(notice) => decided(Command::Notify { notice }),
+            Effect::Proceed => decided(Command::Proceed),
             Effect::WaitUntil(due_ms) => async move {
                 shared.parts.clock.sleep_until(due_ms).await;
                 Done::Decide(Command::Proceed)
@@ -214,6 +225,11 @@ impl Driver {
             Effect::AwaitPerson => std::future::pending().boxed(),
         };
         Doing { effect, work }
+    }
+
+    /// Tells, once, whether this engine recorded itself that it is about to act under this key.
+    fn is_fresh(&mut self, key: &EffectKey) -> bool {
+        matches!(std::mem::replace(&mut self.standing, Standing::Unknown), Standing::Fresh(fresh) if fresh == *key)
     }
 
     /// Decides, records, and only then believes it.
@@ -246,8 +262,8 @@ impl Driver {
             if is_intent(&envelope.event) {
                 self.since_ms = envelope.recorded_at_ms;
             }
-            if let Event::StageStarted { stage, attempt, .. } = envelope.event {
-                self.standing = Standing::Fresh(EffectKey::stage(self.run.id, stage, attempt));
+            if let Some(key) = self.about_to_act(&envelope.event) {
+                self.standing = Standing::Fresh(key);
             }
         }
         if !self.run.holds_lane() {
@@ -255,6 +271,29 @@ impl Driver {
         }
         self.moved.send_replace(self.run.seq);
         Ok(())
+    }
+
+    /// Returns the key under which this event lets its engine act without looking first.
+    ///
+    /// A stage that was recovered is none of these: what its probe found says how it goes on.
+    fn about_to_act(&self, event: &Event) -> Option<EffectKey> {
+        let run_id = self.run.id;
+        match event {
+            Event::StageStarted { stage, attempt, .. } | Event::UndoRecovered { stage, attempt } => {
+                Some(EffectKey::stage(run_id, *stage, *attempt))
+            }
+            Event::RollbackStarted { attempt, .. } | Event::RollbackRecovered { attempt } => {
+                Some(EffectKey::rollback(run_id, *attempt))
+            }
+            Event::NoticeStarted { notice, .. } | Event::NoticeRecovered { notice, .. } => {
+                Some(EffectKey::notice(run_id, notice))
+            }
+            Event::CancelRequested { .. } => match next_effect(&self.run) {
+                Some(Effect::Undo { stage, attempt }) => Some(EffectKey::stage(run_id, stage, attempt)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     async fn reload(&mut self) -> Result<(), EngineError> {
@@ -265,6 +304,10 @@ impl Driver {
         self.standing = Standing::Unknown;
         Ok(())
     }
+}
+
+fn decided(command: Command) -> BoxFuture<'static, Done> {
+    std::future::ready(Done::Decide(command)).boxed()
 }
 
 /// Returns the append that records these events, each under the key of its effect.
@@ -283,11 +326,14 @@ fn key_of(run_id: RunId, event: &Event) -> Option<String> {
         | Event::StageSucceeded { stage, attempt, .. }
         | Event::StageFailed { stage, attempt, .. }
         | Event::StageErrored { stage, attempt, .. }
-        | Event::StageUndone { stage, attempt } => EffectKey::stage(run_id, *stage, *attempt),
+        | Event::StageUndone { stage, attempt }
+        | Event::UndoRecovered { stage, attempt } => EffectKey::stage(run_id, *stage, *attempt),
         Event::RollbackStarted { attempt, .. }
+        | Event::RollbackRecovered { attempt }
         | Event::RollbackSucceeded { attempt, .. }
         | Event::RollbackErrored { attempt, .. } => EffectKey::rollback(run_id, *attempt),
         Event::NoticeStarted { notice, .. }
+        | Event::NoticeRecovered { notice, .. }
         | Event::NoticeSent { notice, .. }
         | Event::NoticeErrored { notice, .. } => EffectKey::notice(run_id, notice),
         _ => return None,

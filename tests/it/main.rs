@@ -6,6 +6,7 @@
 mod crash;
 mod house;
 mod lifecycle;
+mod poison;
 mod real;
 mod replay;
 mod world;

@@ -135,7 +135,7 @@ fn waits_for(run: &Run, now_ms: u64) -> String {
         Phase::RetryDue { stage, attempt, due_ms } => {
             format!("attempt {attempt} of {stage}, in {}", left(due_ms))
         }
-        Phase::RollingBack { attempt, deadline_ms } => {
+        Phase::RollingBack { attempt, deadline_ms, .. } => {
             format!("the outcome of the rollback (attempt {attempt}, {} left)", left(deadline_ms))
         }
         Phase::RollbackRetryDue { attempt, due_ms } => {

@@ -108,6 +108,25 @@ pub enum Command {
         /// The evidence, for people.
         evidence: String,
     },
+    /// Note that an engine started and found a cancelled attempt that was not undone yet.
+    RecoverUndo {
+        /// What.
+        stage: Stage,
+        /// Which try.
+        attempt: u32,
+    },
+    /// Note that an engine started and found a rollback without an outcome.
+    RecoverRollback {
+        /// Which try.
+        attempt: u32,
+    },
+    /// Note that an engine started and found a notice without an outcome.
+    RecoverNotice {
+        /// Which.
+        notice: NoticeId,
+        /// Which try.
+        attempt: u32,
+    },
     /// Take the outcome of a stage.
     Report {
         /// What.

@@ -39,6 +39,9 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (Phase::Ended | Phase::Parked(_), Command::ReportNotice { notice, attempt, receipt }) => {
             on_notice(run, notice, attempt, receipt, now_ms)
         }
+        (Phase::Ended | Phase::Parked(_), Command::RecoverNotice { notice, attempt }) => {
+            on_notice_recovery(run, notice, attempt)
+        }
         (_, _) if run.state.is_terminal() => Err(Rejected::Finished(run.state)),
 
         (Phase::Ready, Command::Proceed) => Ok(vec![begin_next(run, now_ms).ok_or(Rejected::NotDue)?]),
@@ -73,17 +76,30 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         {
             Ok(vec![undone(work, error), stop(run, cause_of(run), now_ms)])
         }
+        (Phase::Working(work), Command::RecoverUndo { stage, attempt })
+            if is(work, stage, attempt) && run.cancel.is_some() =>
+        {
+            Ok(on_undo_recovery(work))
+        }
+        (Phase::RollingBack { attempt: nth, recoveries, .. }, Command::RecoverRollback { attempt })
+            if *nth == attempt =>
+        {
+            Ok(on_rollback_recovery(attempt, *recoveries))
+        }
         (Phase::RollingBack { attempt: nth, .. }, Command::ReportRollback { attempt, outcome, took_ms })
             if *nth == attempt =>
         {
             Ok(on_rollback(run, attempt, outcome, took_ms, now_ms))
         }
         (_, Command::Recover { stage, attempt, .. })
+        | (_, Command::RecoverUndo { stage, attempt })
         | (_, Command::Report { stage, attempt, .. })
         | (_, Command::ReportUndone { stage, attempt, .. }) => {
             Err(Rejected::Stale { stage: stage.name(), attempt })
         }
-        (_, Command::ReportRollback { attempt, .. }) => Err(Rejected::Stale { stage: "rollback", attempt }),
+        (_, Command::ReportRollback { attempt, .. } | Command::RecoverRollback { attempt }) => {
+            Err(Rejected::Stale { stage: "rollback", attempt })
+        }
 
         (Phase::RollingBack { .. } | Phase::RollbackRetryDue { .. }, Command::Cancel { .. }) => {
             Err(Rejected::RollingBack)
@@ -102,7 +118,9 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (Phase::Parked(parked), Command::Resolve(decision)) => resolve(run, parked.at, decision, now_ms),
         (_, Command::Resolve(_)) => Err(Rejected::NotParked),
 
-        (_, Command::Notify { .. } | Command::ReportNotice { .. }) => Err(Rejected::NotDue),
+        (_, Command::Notify { .. } | Command::ReportNotice { .. } | Command::RecoverNotice { .. }) => {
+            Err(Rejected::NotDue)
+        }
         (_, Command::Push(_) | Command::Relaunch(_)) => Err(Rejected::AlreadyStarted),
     }
 }
@@ -155,13 +173,49 @@ fn on_recovery(work: &Work, found: Found, evidence: &str) -> Vec<Event> {
         let reason = format!("it can't be told whether {stage} happened: {evidence}");
         return vec![recovered, Event::RunParked { at, reason }];
     }
-    if found != Found::Done && recoveries + 1 >= RECOVERIES_MAX {
-        let reason = format!(
-            "{RECOVERIES_MAX} engine starts found {stage} unconcluded: it may be what stops the engine"
-        );
-        return vec![recovered, Event::RunParked { at, reason }];
+    if found != Found::Done && is_poison(recoveries) {
+        return vec![recovered, Event::RunParked { at, reason: poison(stage.name()) }];
     }
     vec![recovered]
+}
+
+fn on_undo_recovery(work: &Work) -> Vec<Event> {
+    let Work { stage, attempt, recoveries, .. } = *work;
+    let parked = is_poison(recoveries).then(|| Event::RunParked {
+        at: Blocked::Stage { stage, attempt },
+        reason: poison(&format!("the undoing of {stage}")),
+    });
+    [Event::UndoRecovered { stage, attempt }].into_iter().chain(parked).collect()
+}
+
+fn on_rollback_recovery(attempt: u32, recoveries: u32) -> Vec<Event> {
+    let parked = is_poison(recoveries)
+        .then(|| Event::RunParked { at: Blocked::Rollback { attempt }, reason: poison("the rollback") });
+    [Event::RollbackRecovered { attempt }].into_iter().chain(parked).collect()
+}
+
+/// A notice must never hold a run: one that may be what stops the engine is given up.
+fn on_notice_recovery(run: &Run, notice: notice::NoticeId, attempt: u32) -> Result<Vec<Event>, Rejected> {
+    let recoveries = match run.notices.get(&notice) {
+        Some(NoticeProgress::Sending { attempt: nth, recoveries }) if *nth == attempt => *recoveries,
+        _ => return Err(Rejected::Stale { stage: "notice", attempt }),
+    };
+    let abandoned = is_poison(recoveries).then(|| Event::NoticeErrored {
+        notice: notice.clone(),
+        attempt,
+        reason: poison("the notice"),
+        retry_due_ms: None,
+    });
+    Ok([Event::NoticeRecovered { notice, attempt }].into_iter().chain(abandoned).collect())
+}
+
+/// Tells whether one more engine start that finds an effect unconcluded is one too many.
+const fn is_poison(recoveries: u32) -> bool {
+    recoveries + 1 >= RECOVERIES_MAX
+}
+
+fn poison(what: &str) -> String {
+    format!("{RECOVERIES_MAX} engine starts found {what} unconcluded: it may be what stops the engine")
 }
 
 fn on_outcome(
@@ -309,7 +363,8 @@ fn on_notice(
     receipt: Result<String, String>,
     now_ms: u64,
 ) -> Result<Vec<Event>, Rejected> {
-    if run.notices.get(&notice) != Some(&NoticeProgress::Sending { attempt }) {
+    let sending = run.notices.get(&notice);
+    if !matches!(sending, Some(NoticeProgress::Sending { attempt: nth, .. }) if *nth == attempt) {
         return Err(Rejected::Stale { stage: "notice", attempt });
     }
     Ok(vec![match receipt {
