@@ -15,11 +15,11 @@ use crate::attempts::{
     Done, Start, attempt_stage, enter_lane, notify, order, probe_stage, reported, roll_back, undo_stage,
 };
 use crate::core::command::{Command, Outcome, Rejected};
-use crate::core::decide::decide;
 use crate::core::effect::{Effect, EffectKey, next_effect};
 use crate::core::event::{Envelope, Event};
 use crate::core::evolve::{Place, evolve};
 use crate::core::lane::Lane;
+use crate::core::length::decide_within;
 use crate::core::run::{Phase, Run, RunId};
 use crate::engine::{EngineError, Shared};
 use crate::ports::{Append, AppendError, Draft, NoticeOrder, Probe};
@@ -240,7 +240,8 @@ impl Driver {
                 _ => Lane::default(),
             };
             let now_ms = self.shared.parts.clock.now_ms();
-            let events = decide(&lane, Some(&self.run), command.clone(), now_ms)?;
+            let max = self.shared.limits.run_events_max;
+            let events = decide_within(max, &lane, Some(&self.run), command.clone(), now_ms)?;
             if events.is_empty() {
                 return Ok(());
             }

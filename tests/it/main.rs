@@ -6,6 +6,7 @@
 mod crash;
 mod house;
 mod lifecycle;
+mod limits;
 mod poison;
 mod real;
 mod replay;

@@ -5,12 +5,13 @@
 
 use super::command::{Command, Outcome, Push, Rejected, Relaunch, RollbackOutcome};
 use super::effect::{ROLLBACK_LIMIT_MS, limit_ms, next_stage};
-use super::event::{Cause, Decision, Event, Found, HeldCommit, Origin, OutputRef};
+use super::event::{Cause, Decision, Event, HeldCommit, Origin, OutputRef};
 use super::evolve::{Place, evolve};
 use super::facts::Facts;
 use super::lane::{Lane, Release};
 use super::notice;
-use super::retry::{NOTICE_ATTEMPTS_MAX, RECOVERIES_MAX, ROLLBACK_ATTEMPTS_MAX, attempts_max, due_after};
+use super::recovery::{on_notice_recovery, on_recovery, on_rollback_recovery, on_undo_recovery};
+use super::retry::{NOTICE_ATTEMPTS_MAX, ROLLBACK_ATTEMPTS_MAX, attempts_max, due_after};
 use super::run::{Blocked, NoticeProgress, Phase, Run, RunState, Work};
 use super::settings::Settings;
 use super::stage::Stage;
@@ -163,59 +164,6 @@ fn enter(lane: &Lane, run: &Run, branch: Option<String>, now_ms: u64) -> Vec<Eve
     let replaces = lane.live.clone().map(Box::new);
     let entered = Event::DeploymentStarted { branch, replaces, generation };
     [entered].into_iter().chain(begin_next(run, now_ms)).collect()
-}
-
-fn on_recovery(work: &Work, found: Found, evidence: &str) -> Vec<Event> {
-    let Work { stage, attempt, recoveries, .. } = *work;
-    let recovered = Event::StageRecovered { stage, attempt, found };
-    let at = Blocked::Stage { stage, attempt };
-    if found == Found::Unknown {
-        let reason = format!("it can't be told whether {stage} happened: {evidence}");
-        return vec![recovered, Event::RunParked { at, reason }];
-    }
-    if found != Found::Done && is_poison(recoveries) {
-        return vec![recovered, Event::RunParked { at, reason: poison(stage.name()) }];
-    }
-    vec![recovered]
-}
-
-fn on_undo_recovery(work: &Work) -> Vec<Event> {
-    let Work { stage, attempt, recoveries, .. } = *work;
-    let parked = is_poison(recoveries).then(|| Event::RunParked {
-        at: Blocked::Stage { stage, attempt },
-        reason: poison(&format!("the undoing of {stage}")),
-    });
-    [Event::UndoRecovered { stage, attempt }].into_iter().chain(parked).collect()
-}
-
-fn on_rollback_recovery(attempt: u32, recoveries: u32) -> Vec<Event> {
-    let parked = is_poison(recoveries)
-        .then(|| Event::RunParked { at: Blocked::Rollback { attempt }, reason: poison("the rollback") });
-    [Event::RollbackRecovered { attempt }].into_iter().chain(parked).collect()
-}
-
-/// A notice must never hold a run: one that may be what stops the engine is given up.
-fn on_notice_recovery(run: &Run, notice: notice::NoticeId, attempt: u32) -> Result<Vec<Event>, Rejected> {
-    let recoveries = match run.notices.get(&notice) {
-        Some(NoticeProgress::Sending { attempt: nth, recoveries }) if *nth == attempt => *recoveries,
-        _ => return Err(Rejected::Stale { stage: "notice", attempt }),
-    };
-    let abandoned = is_poison(recoveries).then(|| Event::NoticeErrored {
-        notice: notice.clone(),
-        attempt,
-        reason: poison("the notice"),
-        retry_due_ms: None,
-    });
-    Ok([Event::NoticeRecovered { notice, attempt }].into_iter().chain(abandoned).collect())
-}
-
-/// Tells whether one more engine start that finds an effect unconcluded is one too many.
-const fn is_poison(recoveries: u32) -> bool {
-    recoveries + 1 >= RECOVERIES_MAX
-}
-
-fn poison(what: &str) -> String {
-    format!("{RECOVERIES_MAX} engine starts found {what} unconcluded: it may be what stops the engine")
 }
 
 fn on_outcome(
