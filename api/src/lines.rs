@@ -120,7 +120,7 @@ impl EventLines {
             }
             Event::RunParked { reason, .. } => vec![
                 format!("PARKED, a person must decide: {reason}"),
-                format!("  landfall retry {0} | skip {0} | abort {0}", run.id.short()),
+                format!("  what is known and what can be done: landfall show {}", run.id.short()),
             ],
             Event::RunUnparked { decision } => {
                 let what = match decision {
