@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use landfall::compose::{ComposeOptions, Landfall};
+use landfall::compose::{ComposeOptions, Landfall, Options};
+use landfall_engine::Limits;
 use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::{Run, RunId};
@@ -136,6 +137,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         proxy_listen: std::env::var("PROXY_LISTEN").ok().map(|address| address.parse()).transpose()?,
         // The traffic proxy is a process of its own: the `landfall` binary beside this one.
         exe: std::env::current_exe()?.with_file_name("landfall"),
+        limits: Limits::default(),
+        store: Options::default(),
     };
     // Opening goes on with every run that a crash of this service interrupted.
     let landfall = Landfall::open_with(options, |flask| Arc::new(StricterStages { flask })).await?;

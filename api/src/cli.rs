@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
@@ -107,9 +108,9 @@ pub enum Command {
     /// Try a parked run again where it stopped.
     Retry(RetryArgs),
     /// Let a parked run go on without the stage that it stopped at.
-    Skip(DecideArgs),
+    Skip(SkipArgs),
     /// Give a parked run up; from its deploy on that means to roll it back.
-    Abort(DecideArgs),
+    Abort(AbortArgs),
     /// Make a former release of an app live again.
     Rollback(RollbackArgs),
     /// Carry the traffic of the apps. The engine starts this by itself.
@@ -268,9 +269,23 @@ pub struct RetryArgs {
     pub world: World,
 }
 
-/// Decide about a parked run, and say why.
+/// Let a parked run go on without the stage that it stopped at.
 #[derive(Args, Debug)]
-pub struct DecideArgs {
+pub struct SkipArgs {
+    /// The run.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Why, for the log: nobody saw the stage succeed.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub reason: String,
+    /// How to reach the world, when no server is running.
+    #[command(flatten)]
+    pub world: World,
+}
+
+/// Give a parked run up, and say why.
+#[derive(Args, Debug)]
+pub struct AbortArgs {
     /// The run.
     #[arg(value_name = "RUN")]
     pub run: String,

@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{StageExecutor, SystemClock};
-use landfall_engine::{Engine, EngineError};
+use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
 use landfall_stages::secrets::{Secrets, SecretsError};
-use landfall_store::{DataDir, OpenError, Opened, Options, OutputDir};
+use landfall_store::{DataDir, OpenError, Opened, OutputDir};
+
+pub use landfall_store::Options;
 
 use crate::proxy::spawn::{SpawnError, Supervisor, ensure_running, keep_running};
 
@@ -38,6 +40,10 @@ pub struct ComposeOptions {
     pub proxy_listen: Option<SocketAddr>,
     /// The `landfall` binary, which is also the proxy.
     pub exe: PathBuf,
+    /// How much the engine takes on.
+    pub limits: Limits,
+    /// How the data folder is kept.
+    pub store: Options,
 }
 
 /// Why a data folder could not be made to work. Each says what to do.
@@ -103,8 +109,8 @@ impl Landfall {
         options: ComposeOptions,
         stages: impl FnOnce(FlaskStages) -> Arc<dyn StageExecutor>,
     ) -> Result<Self, ComposeError> {
-        let ComposeOptions { data, secrets, proxy_listen, exe } = options;
-        let Opened { store, outputs, report } = open_folder(data.clone()).await?;
+        let ComposeOptions { data, secrets, proxy_listen, exe, limits, store } = options;
+        let Opened { store, outputs, report } = open_folder(data.clone(), store).await?;
         if let Some(damage) = &report.damage {
             return Err(ComposeError::Damaged { folder: data, damage: damage.to_string() });
         }
@@ -130,7 +136,7 @@ impl Landfall {
             outputs: Arc::clone(&outputs) as _,
             clock: Arc::new(SystemClock),
         };
-        match Engine::start(parts).await {
+        match Engine::start_within(parts, limits).await {
             Ok(engine) => Ok(Self { engine, outputs, proxy, supervisor }),
             Err(error) => {
                 supervisor.shutdown().await;
@@ -165,8 +171,8 @@ fn remember_address(proxy_dir: &Path, listen: SocketAddr) {
 }
 
 /// Reading a long log back is no work for a thread that others wait for.
-async fn open_folder(data: PathBuf) -> Result<Opened, ComposeError> {
-    let opening = tokio::task::spawn_blocking(move || DataDir::open(data, &Options::default()));
+async fn open_folder(data: PathBuf, options: Options) -> Result<Opened, ComposeError> {
+    let opening = tokio::task::spawn_blocking(move || DataDir::open(data, &options));
     match opening.await {
         Ok(opened) => Ok(opened?),
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),

@@ -6,11 +6,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use landfall_engine::EngineError;
 use landfall_engine::core::command::Rejected;
+use landfall_engine::limits::Busy;
 use landfall_engine::ports::{AppendError, BoxError, ReadError};
 use serde::{Deserialize, Serialize};
 
 /// How long a client should wait before it asks again, in seconds: a restart takes about as long.
 const RETRY_AFTER_SECONDS: &str = "5";
+
+/// How long a client should wait for a run to end, in seconds: about as long as one takes.
+const RETRY_BUSY_SECONDS: &str = "30";
 
 /// Why a request was not answered as asked. A variant per reaction of the client.
 #[derive(Debug)]
@@ -29,6 +33,10 @@ pub enum ApiError {
     Broken(String),
     /// Not now. **Ask again.**
     Unavailable(String),
+    /// One app asks for too much. **Ask again later**; other apps are served.
+    Busy(String),
+    /// The disk is low. **Make room**; asking again does not help before.
+    NoRoom(String),
     /// Our fault: the client is told little, the log everything.
     Internal {
         /// What was being done.
@@ -66,6 +74,8 @@ impl ApiError {
             Self::Refused(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Broken(_) | Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -80,6 +90,8 @@ impl ApiError {
             Self::TooLarge(_) => ("too-large", "The request is too large"),
             Self::Broken(_) => ("broken", "A history can't be read"),
             Self::Unavailable(_) => ("unavailable", "Not now"),
+            Self::Busy(_) => ("busy", "Too many runs are open"),
+            Self::NoRoom(_) => ("no-room", "The disk is low"),
             Self::Internal { .. } => ("internal", "Something went wrong here"),
         };
         let detail = match self {
@@ -88,7 +100,9 @@ impl ApiError {
             | Self::Refused(detail)
             | Self::TooLarge(detail)
             | Self::Broken(detail)
-            | Self::Unavailable(detail) => detail.clone(),
+            | Self::Unavailable(detail)
+            | Self::Busy(detail)
+            | Self::NoRoom(detail) => detail.clone(),
             Self::Unauthorized => {
                 "send the server's token as `Authorization: Bearer TOKEN`; `landfall serve` says where it is"
                     .into()
@@ -120,7 +134,18 @@ impl ApiError {
             let realm = "Basic realm=\"Landfall (any user name, the token as password)\", charset=\"UTF-8\"";
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(realm));
         }
+        self.say_when(&mut response);
         response
+    }
+
+    /// Says when asking again may help, where time alone helps.
+    fn say_when(&self, response: &mut Response) {
+        let seconds = match self {
+            Self::Unavailable(_) => RETRY_AFTER_SECONDS,
+            Self::Busy(_) => RETRY_BUSY_SECONDS,
+            _ => return,
+        };
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
     }
 
     fn log(&self) {
@@ -137,16 +162,10 @@ impl IntoResponse for ApiError {
         let mut response = (self.status(), axum::Json(self.problem())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self {
-            Self::Unauthorized => {
-                headers
-                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Landfall\""));
-            }
-            Self::Unavailable(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-            }
-            _ => {}
+        if matches!(self, Self::Unauthorized) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Landfall\""));
         }
+        self.say_when(&mut response);
         response
     }
 }
@@ -161,7 +180,10 @@ impl From<EngineError> for ApiError {
             EngineError::Append(AppendError::Refused { reason }) => {
                 Self::BadRequest(format!("this can't be recorded: {reason}"))
             }
-            EngineError::Append(AppendError::Full) => Self::Unavailable(
+            EngineError::Busy(busy @ Busy::Lane { .. }) => Self::Busy(busy.to_string()),
+            EngineError::Busy(busy @ Busy::Engine { .. }) => Self::Unavailable(busy.to_string()),
+            EngineError::Low(low) => Self::NoRoom(low.to_string()),
+            EngineError::Append(AppendError::Full) => Self::NoRoom(
                 "the disk of the event log is full, so nothing new is begun; free some space and ask again"
                     .into(),
             ),

@@ -110,6 +110,7 @@ impl From<ClientError> for Fault {
         match (error.status(), &error) {
             (Some(404), _) => Self::NotFound(error.to_string()),
             (Some(409), _) => Self::Refused(error.to_string()),
+            (Some(429), _) => Self::unavailable("the server took no new run", error),
             (Some(400..=499), _) => Self::Usage(error.to_string()),
             (_, ClientError::Address { .. }) => Self::Usage(error.to_string()),
             _ => Self::unavailable("the server did not do it", error),
@@ -130,6 +131,7 @@ impl From<EngineError> for Fault {
             EngineError::Illegal(illegal) => Self::Unsound(illegal.to_string()),
             EngineError::NotDriven(_) => Self::Unsound(error.to_string()),
             EngineError::Read(error) => error.into(),
+            EngineError::Busy(_) | EngineError::Low(_) => Self::unavailable("no new run was begun", error),
             EngineError::Append(_) | EngineError::Stopping => {
                 Self::unavailable("the engine could not go on", error)
             }

@@ -5,7 +5,7 @@
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
 //! - [`proxy`]: the process that carries the apps' traffic.
-//! - [`cli`], [`commands`], [`fault`]: the command line, what each command does, and why one could not.
+//! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
 pub mod cli;
 pub mod client;
@@ -15,6 +15,7 @@ pub mod data_dir;
 pub mod error;
 pub mod fault;
 pub mod git_remote;
+pub mod limits;
 pub mod lines;
 pub mod picture;
 pub mod proxy;

@@ -94,6 +94,9 @@ impl EventLines {
             Event::StageUndone { stage, .. } => {
                 vec![format!("[{}] {} was stopped and cleared away", row_of(*stage), title(*stage))]
             }
+            Event::UndoRecovered { stage, .. } => {
+                vec![format!("[{}] the engine restarted: {} is stopped again", row_of(*stage), title(*stage))]
+            }
             Event::StageSkipped { stage, reason } => {
                 let (row, who) = (row_of(*stage), &envelope.actor);
                 vec![format!("[{row}] » {} skipped by {who}: {reason}", title(*stage))]
@@ -106,6 +109,9 @@ impl EventLines {
                 let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
                 vec![format!("[10] Roll back{again} ...")]
             }
+            Event::RollbackRecovered { .. } => {
+                vec!["[10] the engine restarted: the rollback is done again".to_owned()]
+            }
             Event::RollbackSucceeded { serving, hold, took_ms, .. } => {
                 rolled_back(run, serving.as_deref(), hold.as_ref(), *took_ms)
             }
@@ -114,7 +120,7 @@ impl EventLines {
             }
             Event::RunParked { reason, .. } => vec![
                 format!("PARKED, a person must decide: {reason}"),
-                format!("  landfall retry {0} | skip {0} | abort {0}", run.id.short()),
+                format!("  what is known and what can be done: landfall show {}", run.id.short()),
             ],
             Event::RunUnparked { decision } => {
                 let what = match decision {
@@ -132,7 +138,7 @@ impl EventLines {
                     run.id.short()
                 ),
             ],
-            Event::NoticeStarted { .. } | Event::RunClosed => Vec::new(),
+            Event::NoticeStarted { .. } | Event::NoticeRecovered { .. } | Event::RunClosed => Vec::new(),
             Event::NoticeSent { notice, .. } => {
                 vec![format!("    {} notified by {}", notice.audience, notice.channel)]
             }

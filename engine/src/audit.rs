@@ -239,6 +239,24 @@ impl Fold {
             Event::StageUndone { stage, .. } => {
                 self.set(row_of(*stage), Mark::Failed, "cancelled".into(), Some(at_ms))
             }
+            Event::UndoRecovered { stage, .. } => {
+                self.notes.push(format!(
+                    "event {}: the engine restarted: {stage} was not undone yet",
+                    envelope.seq
+                ));
+            }
+            Event::RollbackRecovered { .. } => {
+                self.notes.push(format!(
+                    "event {}: the engine restarted: the rollback had no outcome",
+                    envelope.seq
+                ));
+            }
+            Event::NoticeRecovered { notice, .. } => {
+                self.notes.push(format!(
+                    "event {}: the engine restarted: whether {} got the notice by {} was not known",
+                    envelope.seq, notice.audience, notice.channel
+                ));
+            }
             Event::StageSkipped { stage, reason } => {
                 let result = format!("skipped by {}: {reason}", envelope.actor);
                 self.set(row_of(*stage), Mark::Skipped, result, Some(at_ms));

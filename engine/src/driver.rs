@@ -14,11 +14,11 @@ use crate::attempts::{
     Done, Start, attempt_stage, enter_lane, notify, order, probe_stage, reported, roll_back, undo_stage,
 };
 use crate::core::command::{Command, Outcome, Rejected};
-use crate::core::decide::decide;
 use crate::core::effect::{Effect, EffectKey, next_effect};
 use crate::core::event::{Envelope, Event};
 use crate::core::evolve::{Place, evolve};
 use crate::core::lane::Lane;
+use crate::core::length::decide_within;
 use crate::core::run::{Phase, Run, RunId};
 use crate::engine::{EngineError, Shared};
 use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Output, Probe};
@@ -193,20 +193,32 @@ impl Driver {
                     _ => probe_stage(shared, order, since_ms).boxed(),
                 }
             }
-            Effect::Undo { stage, attempt } => undo_stage(shared, run, stage, attempt).boxed(),
+            Effect::Undo { stage, attempt } => {
+                match self.is_fresh(&EffectKey::stage(run.id, stage, attempt)) {
+                    true => undo_stage(shared, run, stage, attempt).boxed(),
+                    false => decided(Command::RecoverUndo { stage, attempt }),
+                }
+            }
             Effect::Rollback { attempt, deadline_ms } => {
-                roll_back(shared, run, attempt, deadline_ms, since_ms).boxed()
+                match self.is_fresh(&EffectKey::rollback(run.id, attempt)) {
+                    true => roll_back(shared, run, attempt, deadline_ms, since_ms).boxed(),
+                    false => decided(Command::RecoverRollback { attempt }),
+                }
             }
             Effect::Notify { notice, attempt } => {
-                let mut key = EffectKey::notice(run.id, &notice);
-                if sabotaged!(RekeyNotices) {
-                    key = EffectKey::rollback(run.id, 1_000 + attempt);
+                let key = EffectKey::notice(run.id, &notice);
+                match self.is_fresh(&key) {
+                    true if sabotaged!(RekeyNotices) => {
+                        let key = EffectKey::rollback(run.id, 1_000 + attempt);
+                        notify(shared, NoticeOrder { run, notice, attempt, key }).boxed()
+                    }
+                    true => notify(shared, NoticeOrder { run, notice, attempt, key }).boxed(),
+                    false => decided(Command::RecoverNotice { notice, attempt }),
                 }
-                notify(shared, NoticeOrder { run, notice, attempt, key }).boxed()
             }
             Effect::EnterLane => enter_lane(shared, run).boxed(),
-            Effect::BeginNotice(notice) => async { Done::Decide(Command::Notify { notice }) }.boxed(),
-            Effect::Proceed => async { Done::Decide(Command::Proceed) }.boxed(),
+            Effect::BeginNotice(notice) => decided(Command::Notify { notice }),
+            Effect::Proceed => decided(Command::Proceed),
             Effect::WaitUntil(due_ms) => async move {
                 let now_ms = shared.parts.clock.now_ms();
                 let due_ms = if sabotaged!(FireTimersEarly) { due_ms.min(now_ms + 1) } else { due_ms };
@@ -224,6 +236,11 @@ impl Driver {
         Doing { effect, work }
     }
 
+    /// Tells, once, whether this engine recorded itself that it is about to act under this key.
+    fn is_fresh(&mut self, key: &EffectKey) -> bool {
+        matches!(std::mem::replace(&mut self.standing, Standing::Unknown), Standing::Fresh(fresh) if fresh == *key)
+    }
+
     /// Decides, records, and only then believes it.
     async fn decide_and_record(&mut self, command: Command, actor: &str) -> Result<(), EngineError> {
         loop {
@@ -232,7 +249,8 @@ impl Driver {
                 _ => Lane::default(),
             };
             let now_ms = self.shared.parts.clock.now_ms();
-            let events = decide(&lane, Some(&self.run), command.clone(), now_ms)?;
+            let max = self.shared.limits.run_events_max;
+            let events = decide_within(max, &lane, Some(&self.run), command.clone(), now_ms)?;
             if events.is_empty() {
                 return Ok(());
             }
@@ -267,8 +285,8 @@ impl Driver {
             if is_intent(&envelope.event) {
                 self.since_ms = envelope.recorded_at_ms;
             }
-            if let Event::StageStarted { stage, attempt, .. } = envelope.event {
-                self.standing = Standing::Fresh(EffectKey::stage(self.run.id, stage, attempt));
+            if let Some(key) = self.about_to_act(&envelope.event) {
+                self.standing = Standing::Fresh(key);
             }
         }
         if !self.run.holds_lane() {
@@ -276,6 +294,29 @@ impl Driver {
         }
         self.moved.send_replace(self.run.seq);
         Ok(())
+    }
+
+    /// Returns the key under which this event lets its engine act without looking first.
+    ///
+    /// A stage that was recovered is none of these: what its probe found says how it goes on.
+    fn about_to_act(&self, event: &Event) -> Option<EffectKey> {
+        let run_id = self.run.id;
+        match event {
+            Event::StageStarted { stage, attempt, .. } | Event::UndoRecovered { stage, attempt } => {
+                Some(EffectKey::stage(run_id, *stage, *attempt))
+            }
+            Event::RollbackStarted { attempt, .. } | Event::RollbackRecovered { attempt } => {
+                Some(EffectKey::rollback(run_id, *attempt))
+            }
+            Event::NoticeStarted { notice, .. } | Event::NoticeRecovered { notice, .. } => {
+                Some(EffectKey::notice(run_id, notice))
+            }
+            Event::CancelRequested { .. } => match next_effect(&self.run) {
+                Some(Effect::Undo { stage, attempt }) => Some(EffectKey::stage(run_id, stage, attempt)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     async fn reload(&mut self) -> Result<(), EngineError> {
@@ -286,6 +327,10 @@ impl Driver {
         self.standing = Standing::Unknown;
         Ok(())
     }
+}
+
+fn decided(command: Command) -> BoxFuture<'static, Done> {
+    std::future::ready(Done::Decide(command)).boxed()
 }
 
 /// Returns the append that records these events, each under the key of its effect.
@@ -311,11 +356,14 @@ fn key_of(run_id: RunId, event: &Event) -> Option<String> {
         | Event::StageSucceeded { stage, attempt, .. }
         | Event::StageFailed { stage, attempt, .. }
         | Event::StageErrored { stage, attempt, .. }
-        | Event::StageUndone { stage, attempt } => EffectKey::stage(run_id, *stage, *attempt),
+        | Event::StageUndone { stage, attempt }
+        | Event::UndoRecovered { stage, attempt } => EffectKey::stage(run_id, *stage, *attempt),
         Event::RollbackStarted { attempt, .. }
+        | Event::RollbackRecovered { attempt }
         | Event::RollbackSucceeded { attempt, .. }
         | Event::RollbackErrored { attempt, .. } => EffectKey::rollback(run_id, *attempt),
         Event::NoticeStarted { notice, .. }
+        | Event::NoticeRecovered { notice, .. }
         | Event::NoticeSent { notice, .. }
         | Event::NoticeErrored { notice, .. } => EffectKey::notice(run_id, notice),
         _ => return None,

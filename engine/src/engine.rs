@@ -18,7 +18,8 @@ use crate::core::lane::LaneId;
 use crate::core::run::{Phase, Run, RunId};
 use crate::driver::{Driver, Request, append, is_intent, place_of};
 use crate::lanes::Lanes;
-use crate::ports::{AppendError, Clock, EventStore, OutputLog, ReadError, RunQuery, StageExecutor};
+use crate::limits::{Busy, Limits};
+use crate::ports::{AppendError, Clock, EventStore, Low, OutputLog, ReadError, RunQuery, StageExecutor};
 use crate::sabotaged;
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
@@ -43,6 +44,12 @@ pub enum EngineError {
     /// The rules say no. **Tell whoever asked.**
     #[error(transparent)]
     Rejected(Rejected),
+    /// There are as many open runs as there may be. **Ask again later.**
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// The disk is low. **Make room, then ask again.**
+    #[error(transparent)]
+    Low(#[from] Low),
     /// There is no such run.
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
@@ -90,6 +97,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
+    pub(crate) limits: Limits,
     pub(crate) lanes: Lanes,
     pub(crate) stop: CancellationToken,
     /// Held while a sweep is going on.
@@ -106,6 +114,7 @@ pub(crate) struct Shared {
 /// How to reach a run that is driven.
 #[derive(Clone, Debug)]
 struct Handle {
+    lane: LaneId,
     mailbox: mpsc::Sender<Request>,
     moved: watch::Receiver<u64>,
 }
@@ -118,8 +127,18 @@ impl Engine {
     /// [`EngineError::Read`] when the log can't be read. A single run whose history is broken is logged and
     /// left alone.
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
+        Self::start_within(parts, Limits::default()).await
+    }
+
+    /// Starts an engine that takes on so much and no more. Runs that are open already go on however many they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_within(parts: Parts, limits: Limits) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
             parts,
+            limits,
             lanes: Lanes::default(),
             stop: CancellationToken::new(),
             sweeping: tokio::sync::Mutex::default(),
@@ -142,7 +161,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Rejected::Held`] when the commit was rolled back before; otherwise see [`EngineError`].
+    /// [`Rejected::Held`] when the commit was rolled back before; [`EngineError::Busy`] and [`EngineError::Low`]
+    /// beyond a limit; otherwise see [`EngineError`].
     pub async fn trigger(
         &self,
         push: Push,
@@ -150,7 +170,24 @@ impl Engine {
         claim: Option<String>,
     ) -> Result<Triggered, EngineError> {
         let lane = push.lane.clone();
+        if let Some(claim) = &claim
+            && let Some(run_id) = self.shared.parts.store.claimed(claim).await?
+        {
+            return Ok(Triggered { run_id, fresh: false });
+        }
+        // A rollback by hand is not asked this: it may be what is needed, and it is small.
+        self.shared.parts.store.admits().await?;
         self.begin(&lane, Command::Push(push), actor, claim).await
+    }
+
+    /// Tells whether a push to a lane would be taken now.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Busy`] and [`EngineError::Low`], as [`trigger`](Self::trigger) would answer.
+    pub async fn admits(&self, lane: &LaneId) -> Result<(), EngineError> {
+        self.shared.parts.store.admits().await?;
+        Ok(self.shared.admits(&self.shared.driven(), lane, false)?)
     }
 
     /// Starts a run that makes a former release live again: by default the one before the live one.
@@ -340,7 +377,7 @@ impl Engine {
                 work.deadline_ms = self.shared.parts.clock.now_ms() + 600_000;
             }
             tracing::info!(run = %run.id, state = %run.state, "going on with an open run");
-            let reserved = self.shared.reserve(run.id);
+            let reserved = self.shared.reserve(run.id, &run.lane);
             self.shared.spawn(run, since_ms, false, reserved);
         }
         Ok(())
@@ -356,11 +393,6 @@ impl Engine {
         let Self { shared } = self;
         if shared.stop.is_cancelled() {
             return Err(EngineError::Stopping);
-        }
-        if let Some(claim) = &claim
-            && let Some(run_id) = shared.parts.store.claimed(claim).await?
-        {
-            return Ok(Triggered { run_id, fresh: false });
         }
         // Whoever asked may hang up at any time; what is recorded is driven all the same.
         let (engine, lane_id, actor) = (self.clone(), lane_id.clone(), actor.to_owned());
@@ -385,7 +417,7 @@ impl Engine {
         let Self { shared } = self;
         let run_id = shared.next_run_id();
         // Reserved before it is recorded, so that no sweep takes the run's first objects for garbage.
-        let reserved = shared.reserve(run_id);
+        let reserved = shared.admit(run_id, lane_id, matches!(command, Command::Relaunch(_)))?;
         match self.record_first(lane_id, run_id, command, actor, claim).await {
             Ok((run, since_ms)) => {
                 shared.spawn(run, since_ms, true, reserved);
@@ -447,11 +479,27 @@ pub(crate) struct Reserved {
 
 impl Shared {
     /// Makes a run reachable, before there is a driver for it.
-    fn reserve(&self, run_id: RunId) -> Reserved {
+    fn reserve(&self, run_id: RunId, lane: &LaneId) -> Reserved {
+        Self::reserve_among(&mut self.driven(), run_id, lane)
+    }
+
+    /// Makes a new run reachable, unless there are as many as there may be.
+    fn admit(&self, run_id: RunId, lane: &LaneId, is_rollback: bool) -> Result<Reserved, Busy> {
+        let mut driven = self.driven();
+        self.admits(&driven, lane, is_rollback)?;
+        Ok(Self::reserve_among(&mut driven, run_id, lane))
+    }
+
+    fn reserve_among(driven: &mut HashMap<RunId, Handle>, run_id: RunId, lane: &LaneId) -> Reserved {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
         let (moved, receiver) = watch::channel(0);
-        self.driven().insert(run_id, Handle { mailbox: sender, moved: receiver });
+        driven.insert(run_id, Handle { lane: lane.clone(), mailbox: sender, moved: receiver });
         Reserved { mailbox, moved }
+    }
+
+    fn admits(&self, driven: &HashMap<RunId, Handle>, lane: &LaneId, is_rollback: bool) -> Result<(), Busy> {
+        let of_lane = driven.values().filter(|handle| handle.lane == *lane).count();
+        self.limits.admit(lane, of_lane, driven.len(), is_rollback)
     }
 
     fn spawn(self: &Arc<Self>, run: Run, since_ms: u64, fresh: bool, reserved: Reserved) {

@@ -3,6 +3,7 @@
 //! - [`core`]: pure. What may happen, what happened, what comes next.
 //! - [`ports`]: what the engine asks of the world.
 //! - [`engine`]: the handle that people embed.
+//! - [`limits`]: how much it takes on.
 //! - [`audit`] and [`timeline`]: a run's history checked, and drawn. No executor is in reach.
 //!
 //! No Docker, no disk, no HTTP: those are `landfall-stages`, `landfall-store` and `landfall`.
@@ -13,6 +14,7 @@ pub mod core;
 mod driver;
 pub mod engine;
 mod lanes;
+pub mod limits;
 pub mod ports;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
@@ -21,6 +23,7 @@ pub mod timeline;
 mod wording;
 
 pub use engine::{Engine, EngineError, Parts, Triggered};
+pub use limits::Limits;
 
 /// Tells whether this thread is broken on purpose in the way that is named; never, in what people run.
 #[cfg(feature = "sabotage")]

@@ -123,6 +123,21 @@ pub enum ReadError {
     },
 }
 
+/// Why a store takes no new runs, while it still records the ones that it has. **Make room.**
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk of {place} is low: {} MiB are free, and new runs are taken from {} MiB on; what is running is \
+     recorded to its end. Free some space and ask again", free_bytes >> 20, needed_bytes.div_ceil(1 << 20)
+)]
+pub struct Low {
+    /// What is on the disk.
+    pub place: String,
+    /// How much is free, in bytes.
+    pub free_bytes: u64,
+    /// How much must be, in bytes.
+    pub needed_bytes: u64,
+}
+
 /// An opaque place in the log: "everything up to here was seen". Only a store makes or reads one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor(pub String);
@@ -154,6 +169,11 @@ pub struct RunQuery {
 pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Records events of one run, all or none, and returns them with their places once they are durable.
     async fn append(&self, append: Append) -> Result<Vec<Envelope>, AppendError>;
+
+    /// Tells whether there is room for a new run, from its first event to its last. Plenty, unless told otherwise.
+    async fn admits(&self) -> Result<(), Low> {
+        Ok(())
+    }
 
     /// Returns the history of a run in order; empty when there is no such run.
     async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ReadError>;

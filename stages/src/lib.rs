@@ -27,6 +27,7 @@ mod host_test;
 mod http;
 mod junit;
 mod lines;
+pub mod look;
 mod notify;
 mod plan;
 pub mod proxy;

@@ -6,6 +6,7 @@
 //! DATA/log/          the truth
 //! DATA/index.sled/   rebuildable
 //! DATA/output/       what stages printed
+//! DATA/reserve       room that is given back when the disk is full
 //! ```
 
 use std::fs::{self, File};
@@ -22,8 +23,11 @@ use crate::disk::{RealDisk, sync_folder};
 use crate::index::IndexPlace;
 use crate::lock::{Holder, lock};
 use crate::output::OutputDir;
+use crate::reserve::Reserve;
 use crate::segment::frame::FORMAT;
 use crate::segment::{LogPlace, OpenReport, SegmentStore, Work};
+
+const MIB: u64 = 1024 * 1024;
 
 /// How a data folder is kept.
 #[derive(Clone, Debug)]
@@ -32,11 +36,24 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How much memory the index may use for what it read.
     pub cache_bytes: u64,
+    /// How much one attempt at a stage may print. The rest is dropped, and the output says so: what people read ends
+    /// long before, and a loop that prints would fill the disk.
+    pub output_bytes_max: u64,
+    /// Nothing new is begun with less than this free on the disk: a run brings its checkout, and what it prints.
+    pub disk_low_bytes: u64,
+    /// What is set aside for recording what runs when the disk is full: some 30 KiB for each run that is open then.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1024 * 1024, cache_bytes: 64 * 1024 * 1024 }
+        Self {
+            segment_bytes: 64 * MIB,
+            cache_bytes: 64 * MIB,
+            output_bytes_max: 16 * MIB,
+            disk_low_bytes: 256 * MIB,
+            reserve_bytes: 64 * MIB,
+        }
     }
 }
 
@@ -156,18 +173,26 @@ impl DataDir {
             fs::create_dir_all(folder).map_err(failed("making a folder"))?;
         }
         sync_folder(folder).map_err(failed("syncing the data folder"))?;
+        let reserve = Arc::new(Reserve::set_aside(
+            Arc::new(RealDisk::new(folder)),
+            folder.display().to_string(),
+            options.reserve_bytes,
+            options.disk_low_bytes,
+        ));
+        let outputs = OutputDir::new(output).within(options.output_bytes_max, Arc::clone(&reserve));
         let place = LogPlace {
             work: Work::Threads,
             disk: Arc::new(RealDisk::new(log)),
             log_id,
             segment_bytes: options.segment_bytes,
+            reserve: Some(reserve),
             index: IndexPlace { folder: Some(folder.join("index.sled")), cache_bytes: options.cache_bytes },
             held: Some(held),
         };
         let (store, report) =
             SegmentStore::open(place).map_err(|error| classify(folder, folder, error.doing, error.source))?;
         tracing::info!(folder = %folder.display(), "{report}");
-        Ok(Opened { store: Arc::new(store), outputs: Arc::new(OutputDir::new(output)), report })
+        Ok(Opened { store: Arc::new(store), outputs: Arc::new(outputs), report })
     }
 }
 

@@ -18,6 +18,7 @@ mod memory;
 mod output;
 mod read_only;
 mod record;
+mod reserve;
 mod segment;
 mod upcast;
 

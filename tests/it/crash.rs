@@ -101,14 +101,14 @@ const SCENARIOS: [(Option<Stage>, RunState); 8] = [
     (Some(Stage::PublicSmoke), RunState::RolledBack),
 ];
 
-async fn engine(store: Arc<dyn EventStore>, world: &Arc<World>) -> Engine {
+pub async fn engine(store: Arc<dyn EventStore>, world: &Arc<World>) -> Engine {
     let clock = world.clock.clone();
     let parts = Parts { store, executor: world.clone(), outputs: Arc::new(NoOutput), clock };
     Engine::start(parts).await.unwrap()
 }
 
 /// Makes a first release live, so that there is something to roll back to.
-async fn with_a_live_release(world: &Arc<World>) -> Arc<MemoryStore> {
+pub async fn with_a_live_release(world: &Arc<World>) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
     let first = engine(store.clone(), world).await;
     let run = first.trigger(push('a'), "ada", None).await.unwrap().run_id;

@@ -6,6 +6,8 @@
 mod crash;
 mod house;
 mod lifecycle;
+mod limits;
+mod poison;
 mod real;
 mod replay;
 mod world;

@@ -76,6 +76,8 @@ pub struct World {
     /// Counts effects down to the one at which the engine is stopped.
     stop_at: Mutex<Option<(u32, Moment)>>,
     effects: AtomicU32,
+    /// Effects whose key has this in it stop every engine that begins them.
+    deadly: Mutex<Option<&'static str>>,
     /// One time for all the engines that live and die in this world.
     pub clock: Arc<TestClock>,
     /// Told when the engine is to be stopped.
@@ -95,6 +97,7 @@ impl World {
             answers: Mutex::default(),
             stop_at: Mutex::default(),
             effects: AtomicU32::new(0),
+            deadly: Mutex::default(),
             clock: TestClock::new(),
             stopped: Notify::new(),
         })
@@ -126,6 +129,19 @@ impl World {
 
     pub fn go_on(&self) {
         *self.stop_at.lock().unwrap() = None;
+        *self.deadly.lock().unwrap() = None;
+    }
+
+    /// Stops every engine that begins an effect whose key has this in it.
+    pub fn stop_at_each(&self, key: &'static str) {
+        *self.deadly.lock().unwrap() = Some(key);
+    }
+
+    async fn die_if_deadly(&self, key: &str) {
+        let deadly = *self.deadly.lock().unwrap();
+        if deadly.is_some_and(|deadly| key.contains(deadly)) {
+            self.die().await;
+        }
     }
 
     /// Returns the digest that is served.
@@ -140,6 +156,7 @@ impl World {
         if stop == Some((nth, Moment::Before)) {
             self.die().await;
         }
+        self.die_if_deadly(key).await;
         tokio::task::yield_now().await;
         let result = {
             let mut things = self.things();
@@ -345,6 +362,7 @@ impl StageExecutor for World {
     }
 
     async fn undo(&self, order: &Order) -> Result<(), String> {
+        self.die_if_deadly(order.key.as_str()).await;
         let mut things = self.things();
         things.containers.remove(&format!("{}-{}", order.stage, order.run.id.short()));
         if order.stage == Stage::Deploy {

@@ -17,6 +17,7 @@ use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
+use crate::limits::LimitArgs;
 use crate::server::{App, Server, serve_app};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
@@ -38,6 +39,9 @@ pub struct ServeArgs {
     /// File with the token that opens the API. Default: $LANDFALL_TOKEN, else DATA/token, which is made.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    /// How much is taken on.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 const SERVE_HELP: &str = "\
@@ -70,6 +74,8 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
         secrets: args.secrets.clone(),
         proxy_listen: args.proxy_listen,
         exe: exe.clone(),
+        limits: args.limits.engine(),
+        store: args.limits.store(),
     };
     let landfall = Landfall::open(options).await.map_err(not_started)?;
     let served = serve(&landfall, server, &data, &exe, &args, signals).await;

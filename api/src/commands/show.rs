@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 
 use landfall_engine::audit::{cause_in_words, seconds};
 use landfall_engine::core::event::{Envelope, Event};
-use landfall_engine::core::run::{Blocked, Phase, Run};
+use landfall_engine::core::run::{Parked, Phase, Run};
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_engine::timeline::timestamp;
 
+use super::parked::{Report, output_of, report};
 use super::source::Source;
 use super::stdout;
 use crate::cli::{Global, ShowArgs};
 use crate::fault::Fault;
 use crate::picture::model::Picture;
-use crate::picture::summary::decisions;
 use crate::picture::text::harmless;
 use crate::picture::words::counts;
 
@@ -33,29 +33,53 @@ pub async fn run(global: &Global, args: ShowArgs) -> Result<u8, Fault> {
             "run {run_id}: its first event does not begin a run; see `landfall replay {run_id}`"
         ))
     })?;
-    match args.json {
-        true => stdout::json(&run)?,
-        false => stdout::print(&text(&picture, &run, &events, SystemClock.now_ms(), &global.flags()))?,
+    let report = match run.parked() {
+        Some(parked) => Some(report_of(&source, &run, parked, &events, &global.flags()).await?),
+        None => None,
+    };
+    match (args.json, &report) {
+        (true, Some(report)) => stdout::json(&with_report(&run, report)?)?,
+        (true, None) => stdout::json(&run)?,
+        (false, report) => {
+            stdout::print(&text(&picture, &run, &events, SystemClock.now_ms(), report.as_ref()))?;
+        }
     }
     Ok(0)
 }
 
-fn text(picture: &Picture, run: &Run, events: &[Envelope], now_ms: u64, flags: &str) -> String {
+/// Returns the run as it always is printed, with the report among its members.
+fn with_report(run: &Run, report: &Report) -> Result<serde_json::Value, Fault> {
+    let unwritable = |error| Fault::unavailable("could not write the run as JSON", error);
+    let mut shown = serde_json::to_value(run).map_err(unwritable)?;
+    let report = serde_json::to_value(report).map_err(unwritable)?;
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("parked".into(), report);
+    }
+    Ok(shown)
+}
+
+async fn report_of(
+    source: &Source,
+    run: &Run,
+    parked: &Parked,
+    events: &[Envelope],
+    flags: &str,
+) -> Result<Report, Fault> {
+    let live = source.live(&run.lane).await?;
+    let output = match output_of(parked.at) {
+        Some((name, attempt)) => source.output(run.id, name, attempt).await,
+        None => Vec::new(),
+    };
+    Ok(report(run, parked, events, live.as_ref(), output, flags))
+}
+
+fn text(picture: &Picture, run: &Run, events: &[Envelope], now_ms: u64, report: Option<&Report>) -> String {
     let mut text = format!("Run {}\n", run.id);
     for (name, value) in facts(picture, run, events, now_ms) {
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {name:<10} {}", harmless(&value));
     }
-    let skippable = match run.parked().map(|parked| parked.at) {
-        Some(Blocked::Stage { stage, .. }) => stage.is_skippable(),
-        Some(Blocked::Rollback { .. }) => false,
-        None => return text,
-    };
-    text += "\nA person decides:\n";
-    for (what, command) in decisions(run, skippable, flags) {
-        let _ = writeln!(text, "  {what}: {command}");
-    }
-    text
+    text + &report.map(Report::text).unwrap_or_default()
 }
 
 fn facts(picture: &Picture, run: &Run, events: &[Envelope], now_ms: u64) -> Vec<(&'static str, String)> {
@@ -135,13 +159,13 @@ fn waits_for(run: &Run, now_ms: u64) -> String {
         Phase::RetryDue { stage, attempt, due_ms } => {
             format!("attempt {attempt} of {stage}, in {}", left(due_ms))
         }
-        Phase::RollingBack { attempt, deadline_ms } => {
+        Phase::RollingBack { attempt, deadline_ms, .. } => {
             format!("the outcome of the rollback (attempt {attempt}, {} left)", left(deadline_ms))
         }
         Phase::RollbackRetryDue { attempt, due_ms } => {
             format!("attempt {attempt} of the rollback, in {}", left(due_ms))
         }
-        Phase::Parked(parked) => format!("a person, since {}: {}", timestamp(parked.since_ms), parked.reason),
+        Phase::Parked(_) => "a person".into(),
         Phase::Stopping { .. } | Phase::Skipping { .. } => "the rest of what was recorded with it".into(),
         Phase::Ended => "the last notices".into(),
         Phase::Closed => "nothing".into(),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use landfall_engine::core::event::Envelope;
+use landfall_engine::core::lane::{LaneId, Release};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{EventStore, RunQuery};
 use landfall_store::{OutputDir, ReadOnlyLog, Verification, open_read_only};
 
-use super::feed::{Feed, feed};
+use super::feed::{Feed, Outputs, feed};
 use super::ids::{RunName, pick};
 use super::through::{self, ServerOutputs};
 use crate::cli::Global;
@@ -119,6 +120,33 @@ impl Source {
             Self::Folder { log, .. } => Ok(Some(log.verify().await?)),
             Self::Server(_) => Ok(None),
         }
+    }
+
+    /// Returns the release that a lane serves by the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when it can't be read.
+    pub async fn live(&self, lane: &LaneId) -> Result<Option<Release>, Fault> {
+        match self {
+            Self::Folder { log, .. } => Ok(log.lane(lane).await?.live),
+            Self::Server(client) => {
+                let apps = client.apps().await?.into_iter();
+                Ok(apps.filter(|app| app.app == lane.app && app.env == lane.env).find_map(|app| app.live))
+            }
+        }
+    }
+
+    /// Returns what an attempt printed so far, line by line; nothing where it can't be read.
+    pub async fn output(&self, run_id: RunId, name: &str, attempt: u32) -> Vec<String> {
+        let outputs: Arc<dyn Outputs> = match self {
+            Self::Folder { outputs, .. } => Arc::clone(outputs) as _,
+            Self::Server(client) => Arc::new(ServerOutputs::so_far(client.clone())),
+        };
+        let pieces = outputs.follow(run_id, name, attempt, 0);
+        let pieces: Vec<String> =
+            pieces.filter_map(|piece| std::future::ready(piece.ok().map(|piece| piece.text))).collect().await;
+        pieces.concat().lines().map(str::to_owned).collect()
     }
 
     /// Returns what has happened to a run, with what its stages printed.

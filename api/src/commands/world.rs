@@ -19,6 +19,7 @@ use crate::cli::{Global, World};
 use crate::client::Client;
 use crate::compose::{ComposeOptions, Landfall};
 use crate::fault::Fault;
+use crate::limits::LimitArgs;
 use crate::picture::screen::say;
 use crate::server::{RollbackRequest, TriggerName, TriggerRequest};
 
@@ -57,7 +58,9 @@ impl Access {
         let exe = std::env::current_exe()
             .map_err(|error| Fault::io("could not tell which program this is", error))?;
         let World { proxy_listen, secrets } = world.clone();
-        let options = ComposeOptions { data: data.clone(), secrets, proxy_listen, exe };
+        let limits = LimitArgs::from_environment()?;
+        let (limits, store) = (limits.engine(), limits.store());
+        let options = ComposeOptions { data: data.clone(), secrets, proxy_listen, exe, limits, store };
         let landfall = Landfall::open(options).await.map_err(Fault::not_had)?;
         Ok(Self::Here { landfall: Box::new(landfall), data })
     }

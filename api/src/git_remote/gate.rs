@@ -6,6 +6,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method};
 
+use landfall_engine::core::lane::LaneId;
+
 use crate::error::ApiError;
 use crate::server::{App, app_name, bare_repository, basic_user};
 
@@ -48,7 +50,7 @@ pub(super) async fn admit(app: &App, request: Request) -> Result<Admitted, ApiEr
     let repository = bare_repository(&app.data, &name);
     match service {
         Service::ReceivePack => {
-            may_record(app)?;
+            may_record(app, &name).await?;
             // The first request of every push.
             if !acts {
                 make(&repository).await?;
@@ -86,12 +88,12 @@ fn service(method: &Method, path: &str, query: &str) -> Result<(Service, bool), 
 }
 
 /// Nothing is taken in that could not be recorded.
-fn may_record(app: &App) -> Result<(), ApiError> {
+async fn may_record(app: &App, name: &str) -> Result<(), ApiError> {
     if app.stop.is_cancelled() {
         return Err(ApiError::Unavailable("the server is stopping; push again once it is back".into()));
     }
     match app.halted() {
-        None => Ok(()),
+        None => Ok(app.engine.admits(&LaneId::production(name)).await?),
         Some(reason) => Err(ApiError::Unavailable(format!(
             "nothing can be deployed, since the event log takes no more events: {reason}"
         ))),

@@ -215,6 +215,12 @@ impl Picture {
                 self.step(*stage).retry(*attempt, *retry_due_ms, at_ms, reason);
             }
             Event::StageUndone { stage, .. } => self.step(*stage).end(Mark::Failed, at_ms, "stopped"),
+            Event::UndoRecovered { stage, .. } => {
+                self.step(*stage).fact = "after a restart: stopped again".into();
+            }
+            Event::RollbackRecovered { .. } => {
+                self.rollback().fact = "after a restart: done again".into();
+            }
             Event::StageSkipped { stage, reason } => {
                 self.step(*stage).end(Mark::Skipped, at_ms, format!("skipped: {reason}"));
             }
@@ -258,6 +264,7 @@ impl Picture {
                 .push(format!("{} could not be told by {}: {reason}", notice.audience, notice.channel)),
             Event::NoticeErrored { .. }
             | Event::NoticeStarted { .. }
+            | Event::NoticeRecovered { .. }
             | Event::CancelRequested { .. }
             | Event::RunClosed => {}
         }

@@ -82,14 +82,15 @@ fn parked_lines(picture: &Picture, run: &Run, parked: &Parked, flags: &str) -> V
 }
 
 /// Returns what a person can decide about a parked run: what it means, and the command.
-pub fn decisions(run: &Run, skippable: bool, flags: &str) -> Vec<(&'static str, String)> {
-    let skip = skippable.then(|| ("go on without it", command("skip", run, flags)));
+fn decisions(run: &Run, skippable: bool, flags: &str) -> Vec<(&'static str, String)> {
+    let skip = skippable.then(|| ("go on without it", command("skip", run, flags) + " --reason 'WHY'"));
     let abort = if run.deploy_begun { "give it up and roll back" } else { "give it up" };
-    [("try it again", command("retry", run, flags))]
-        .into_iter()
-        .chain(skip)
-        .chain([(abort, command("abort", run, flags))])
-        .collect()
+    // A cancelled run does no more stages.
+    let on = [("try it again", command("retry", run, flags))].into_iter().chain(skip);
+    let on = on.filter(|_| {
+        run.cancel.is_none() || matches!(run.parked(), Some(Parked { at: Blocked::Rollback { .. }, .. }))
+    });
+    on.chain([(abort, command("abort", run, flags))]).collect()
 }
 
 /// Returns why a run ended red, in one line.

@@ -259,7 +259,10 @@ pub(super) async fn skip(
     headers: HeaderMap,
     Body(because): Body<Because>,
 ) -> Result<Response, ApiError> {
-    decide(&app, run_id, &headers, Decision::Skip { reason: reason(because.reason)? }).await
+    let reason = text("reason", because.reason)?.filter(|reason| !reason.is_empty()).ok_or_else(|| {
+        ApiError::BadRequest("say why as `reason`: nobody saw the stage succeed, and the log keeps it".into())
+    })?;
+    decide(&app, run_id, &headers, Decision::Skip { reason }).await
 }
 
 /// `POST /v1/runs/{id}/abort`: gives a parked run up.

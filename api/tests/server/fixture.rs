@@ -9,10 +9,10 @@ use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
 use landfall::server::{App, Server, serve_app};
-use landfall_engine::Engine;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
+use landfall_engine::{Engine, Limits};
 use landfall_store::{DataDir, Options, OutputDir};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -45,6 +45,16 @@ impl TestServer {
 
     /// Serves a data folder with a log that is elsewhere.
     pub async fn start_on(data: &Path, store: Arc<dyn EventStore>, outputs: Arc<OutputDir>) -> Self {
+        Self::start_within(data, store, outputs, Limits::default()).await
+    }
+
+    /// Serves a data folder with an engine that takes on so much and no more.
+    pub async fn start_within(
+        data: &Path,
+        store: Arc<dyn EventStore>,
+        outputs: Arc<OutputDir>,
+        limits: Limits,
+    ) -> Self {
         let stages = Arc::new(FakeStages::default());
         let parts = Parts {
             store,
@@ -55,7 +65,7 @@ impl TestServer {
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", server.address());
         let app = Arc::new(App {
-            engine: Engine::start(parts).await.unwrap(),
+            engine: Engine::start_within(parts, limits).await.unwrap(),
             outputs,
             data: data.to_owned(),
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],

@@ -283,3 +283,27 @@ async fn a_parked_run_takes_a_decision_and_another_run_does_not() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_skip_without_a_reason_is_a_wrong_request_and_a_run_that_is_not_parked_takes_no_decision() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let body = json!({ "repository": copy.path().display().to_string() });
+    let (_, link) = server.ask("POST", "/v1/apps/shop/runs", body).await;
+    let url = link["url"].as_str().unwrap();
+    server.states().await;
+    for body in [json!({}), json!({ "reason": "  " })] {
+        let (status, problem) = server.ask("POST", &format!("{url}/skip"), body).await;
+        assert_eq!(status, 400);
+        assert!(problem["detail"].as_str().unwrap().starts_with("say why as `reason`"), "{problem}");
+    }
+    for (decision, body) in
+        [("retry", json!({})), ("skip", json!({ "reason": "flaky" })), ("abort", json!({}))]
+    {
+        let (status, problem) = server.ask("POST", &format!("{url}/{decision}"), body).await;
+        assert_eq!(status, 409, "{problem}");
+        assert_eq!(problem["detail"], "the run has ended: it is Live");
+    }
+    server.stop().await;
+}

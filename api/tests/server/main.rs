@@ -7,5 +7,6 @@ mod fake;
 mod fixture;
 mod health;
 mod http;
+mod limits;
 mod live;
 mod push;

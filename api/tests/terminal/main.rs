@@ -158,8 +158,22 @@ fn a_parked_run_is_shown_with_what_a_person_can_do() {
     let text = ok(folder.path(), &["show", "last"]);
     is("show_parked", &folder::without_ages(&text));
     let json: serde_json::Value =
+        serde_json::from_str(&ok(folder.path(), &["show", "last", "--json"])).unwrap();
+    let decisions = json["parked"]["decisions"].as_array().unwrap();
+    let decisions: Vec<_> = decisions.iter().map(|choice| choice["decision"].as_str().unwrap()).collect();
+    assert_eq!((json["state"].as_str(), decisions), (Some("deployed"), vec!["retry", "skip", "abort"]));
+    let json: serde_json::Value =
         serde_json::from_str(&ok(folder.path(), &["show", LIVE, "--json"])).unwrap();
     assert_eq!(json["state"], "live");
+}
+
+#[test]
+fn a_stage_is_skipped_with_a_reason_only_and_what_is_refused_says_why() {
+    let folder = Folder::written();
+    for args in [vec!["skip", "last"], vec!["skip", "last", "--reason", ""]] {
+        let said = fails(folder.path(), &args, 64);
+        assert!(said.contains("--reason <REASON>"), "{said}");
+    }
 }
 
 #[test]

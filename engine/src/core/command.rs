@@ -108,6 +108,25 @@ pub enum Command {
         /// The evidence, for people.
         evidence: String,
     },
+    /// Note that an engine started and found a cancelled attempt that was not undone yet.
+    RecoverUndo {
+        /// What.
+        stage: Stage,
+        /// Which try.
+        attempt: u32,
+    },
+    /// Note that an engine started and found a rollback without an outcome.
+    RecoverRollback {
+        /// Which try.
+        attempt: u32,
+    },
+    /// Note that an engine started and found a notice without an outcome.
+    RecoverNotice {
+        /// Which.
+        notice: NoticeId,
+        /// Which try.
+        attempt: u32,
+    },
     /// Take the outcome of a stage.
     Report {
         /// What.
@@ -197,6 +216,17 @@ pub enum Rejected {
     /// Later stages need what this one finds out.
     #[error("{0} can't be skipped: later stages need what it finds out; retry or abort")]
     NotSkippable(Blocked),
+    /// The run has grown too long to go on.
+    #[error(
+        "the run has {events} events and begins no more stages from {max} on: abort it, which fails it or rolls \
+         back what it deployed"
+    )]
+    TooLong {
+        /// How many it has.
+        events: u64,
+        /// The limit.
+        max: u64,
+    },
     /// The commit was rolled back before.
     #[error(
         "commit {sha} is held since run {since} was rolled back ({reason}); release the hold to deploy it again"

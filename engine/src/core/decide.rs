@@ -5,12 +5,13 @@
 
 use super::command::{Command, Outcome, Push, Rejected, Relaunch, RollbackOutcome};
 use super::effect::{ROLLBACK_LIMIT_MS, limit_ms, next_stage};
-use super::event::{Cause, Decision, Event, Found, HeldCommit, Origin, OutputRef};
+use super::event::{Cause, Decision, Event, HeldCommit, Origin, OutputRef};
 use super::evolve::{Place, evolve};
 use super::facts::Facts;
 use super::lane::{Lane, Release};
 use super::notice;
-use super::retry::{NOTICE_ATTEMPTS_MAX, RECOVERIES_MAX, ROLLBACK_ATTEMPTS_MAX, attempts_max, due_after};
+use super::recovery::{on_notice_recovery, on_recovery, on_rollback_recovery, on_undo_recovery};
+use super::retry::{NOTICE_ATTEMPTS_MAX, ROLLBACK_ATTEMPTS_MAX, attempts_max, due_after};
 use super::run::{Blocked, NoticeProgress, Phase, Run, RunState, Work};
 use super::settings::Settings;
 use super::stage::Stage;
@@ -40,6 +41,9 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (Phase::Ended | Phase::Parked(_), Command::Notify { notice }) => begin_notice(run, notice, now_ms),
         (Phase::Ended | Phase::Parked(_), Command::ReportNotice { notice, attempt, receipt }) => {
             on_notice(run, notice, attempt, receipt, now_ms)
+        }
+        (Phase::Ended | Phase::Parked(_), Command::RecoverNotice { notice, attempt }) => {
+            on_notice_recovery(run, notice, attempt)
         }
         (_, _) if run.state.is_terminal() => Err(Rejected::Finished(run.state)),
 
@@ -77,17 +81,30 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         {
             Ok(vec![undone(work, error), stop(run, cause_of(run), now_ms)])
         }
+        (Phase::Working(work), Command::RecoverUndo { stage, attempt })
+            if is(work, stage, attempt) && run.cancel.is_some() =>
+        {
+            Ok(on_undo_recovery(work))
+        }
+        (Phase::RollingBack { attempt: nth, recoveries, .. }, Command::RecoverRollback { attempt })
+            if *nth == attempt =>
+        {
+            Ok(on_rollback_recovery(attempt, *recoveries))
+        }
         (Phase::RollingBack { attempt: nth, .. }, Command::ReportRollback { attempt, outcome, took_ms })
             if *nth == attempt =>
         {
             Ok(on_rollback(run, attempt, outcome, took_ms, now_ms))
         }
         (_, Command::Recover { stage, attempt, .. })
+        | (_, Command::RecoverUndo { stage, attempt })
         | (_, Command::Report { stage, attempt, .. })
         | (_, Command::ReportUndone { stage, attempt, .. }) => {
             Err(Rejected::Stale { stage: stage.name(), attempt })
         }
-        (_, Command::ReportRollback { attempt, .. }) => Err(Rejected::Stale { stage: "rollback", attempt }),
+        (_, Command::ReportRollback { attempt, .. } | Command::RecoverRollback { attempt }) => {
+            Err(Rejected::Stale { stage: "rollback", attempt })
+        }
 
         (Phase::RollingBack { .. } | Phase::RollbackRetryDue { .. }, Command::Cancel { .. }) => {
             Err(Rejected::RollingBack)
@@ -106,7 +123,9 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (Phase::Parked(parked), Command::Resolve(decision)) => resolve(run, parked.at, decision, now_ms),
         (_, Command::Resolve(_)) => Err(Rejected::NotParked),
 
-        (_, Command::Notify { .. } | Command::ReportNotice { .. }) => Err(Rejected::NotDue),
+        (_, Command::Notify { .. } | Command::ReportNotice { .. } | Command::RecoverNotice { .. }) => {
+            Err(Rejected::NotDue)
+        }
         (_, Command::Push(_) | Command::Relaunch(_)) => Err(Rejected::AlreadyStarted),
     }
 }
@@ -149,23 +168,6 @@ fn enter(lane: &Lane, run: &Run, branch: Option<String>, now_ms: u64) -> Vec<Eve
     let replaces = lane.live.clone().map(Box::new);
     let entered = Event::DeploymentStarted { branch, replaces, generation };
     [entered].into_iter().chain(begin_next(run, now_ms)).collect()
-}
-
-fn on_recovery(work: &Work, found: Found, evidence: &str) -> Vec<Event> {
-    let Work { stage, attempt, recoveries, .. } = *work;
-    let recovered = Event::StageRecovered { stage, attempt, found };
-    let at = Blocked::Stage { stage, attempt };
-    if found == Found::Unknown {
-        let reason = format!("it can't be told whether {stage} happened: {evidence}");
-        return vec![recovered, Event::RunParked { at, reason }];
-    }
-    if found != Found::Done && recoveries + 1 >= RECOVERIES_MAX && !sabotaged!(SkipPoisonGuard) {
-        let reason = format!(
-            "{RECOVERIES_MAX} engine starts found {stage} unconcluded: it may be what stops the engine"
-        );
-        return vec![recovered, Event::RunParked { at, reason }];
-    }
-    vec![recovered]
 }
 
 fn on_outcome(
@@ -313,7 +315,8 @@ fn on_notice(
     receipt: Result<String, String>,
     now_ms: u64,
 ) -> Result<Vec<Event>, Rejected> {
-    if run.notices.get(&notice) != Some(&NoticeProgress::Sending { attempt }) {
+    let sending = run.notices.get(&notice);
+    if !matches!(sending, Some(NoticeProgress::Sending { attempt: nth, .. }) if *nth == attempt) {
         return Err(Rejected::Stale { stage: "notice", attempt });
     }
     Ok(vec![match receipt {
@@ -400,7 +403,7 @@ fn without_a_notice_in_flight(run: &Run, mut events: Vec<Event>) -> Vec<Event> {
     };
     if run.parked().is_some() && events.iter().any(goes_on) {
         let in_flight = run.notices.iter().filter_map(|(notice, progress)| match progress {
-            NoticeProgress::Sending { attempt } => Some((notice.clone(), *attempt)),
+            NoticeProgress::Sending { attempt, .. } => Some((notice.clone(), *attempt)),
             NoticeProgress::RetryDue { .. } | NoticeProgress::Sent | NoticeProgress::Abandoned => None,
         });
         let given_up = in_flight.map(|(notice, attempt)| Event::NoticeErrored {

@@ -71,7 +71,7 @@ pub fn next_effect(run: &Run) -> Option<Effect> {
         Phase::RetryDue { due_ms, .. } | Phase::RollbackRetryDue { due_ms, .. } => {
             Some(Effect::WaitUntil(*due_ms))
         }
-        Phase::RollingBack { attempt, deadline_ms } => {
+        Phase::RollingBack { attempt, deadline_ms, .. } => {
             Some(Effect::Rollback { attempt: *attempt, deadline_ms: *deadline_ms })
         }
         Phase::Ready if waits_for_lane(run) => Some(Effect::EnterLane),
@@ -99,7 +99,7 @@ fn waits_for_lane(run: &Run) -> bool {
 
 fn next_notice(run: &Run) -> Option<Effect> {
     notice::owed(run).map(|(notice, progress)| match progress {
-        Some(NoticeProgress::Sending { attempt }) => Effect::Notify { notice, attempt },
+        Some(NoticeProgress::Sending { attempt, .. }) => Effect::Notify { notice, attempt },
         Some(NoticeProgress::RetryDue { due_ms, .. }) => Effect::WaitForNotice(notice, due_ms),
         _ => Effect::BeginNotice(notice),
     })

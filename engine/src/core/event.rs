@@ -220,6 +220,13 @@ pub enum Event {
         /// Which try.
         attempt: u32,
     },
+    /// An engine started and found a cancelled attempt that was not undone yet.
+    UndoRecovered {
+        /// What.
+        stage: Stage,
+        /// Which try.
+        attempt: u32,
+    },
     /// A person let a parked stage pass.
     StageSkipped {
         /// What.
@@ -249,6 +256,11 @@ pub enum Event {
         cause: Cause,
         /// When the try is out of time, in milliseconds since 1970.
         deadline_ms: u64,
+    },
+    /// An engine started and found the rollback without an outcome.
+    RollbackRecovered {
+        /// Which try.
+        attempt: u32,
     },
     /// The deploy is undone and proved to be.
     RollbackSucceeded {
@@ -301,6 +313,13 @@ pub enum Event {
         /// Which try, from 1.
         attempt: u32,
     },
+    /// An engine started and found the notice without an outcome.
+    NoticeRecovered {
+        /// Which.
+        notice: NoticeId,
+        /// Which try.
+        attempt: u32,
+    },
     /// The receiver took the notice.
     NoticeSent {
         /// Which.
@@ -334,10 +353,12 @@ impl Event {
             Self::StageFailed { .. } => "stage_failed",
             Self::StageErrored { .. } => "stage_errored",
             Self::StageUndone { .. } => "stage_undone",
+            Self::UndoRecovered { .. } => "undo_recovered",
             Self::StageSkipped { .. } => "stage_skipped",
             Self::DeploymentStarted { .. } => "deployment_started",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::RollbackStarted { .. } => "rollback_started",
+            Self::RollbackRecovered { .. } => "rollback_recovered",
             Self::RollbackSucceeded { .. } => "rollback_succeeded",
             Self::RollbackErrored { .. } => "rollback_errored",
             Self::RunParked { .. } => "run_parked",
@@ -345,6 +366,7 @@ impl Event {
             Self::RunLive { .. } => "run_live",
             Self::RunFailed { .. } => "run_failed",
             Self::NoticeStarted { .. } => "notice_started",
+            Self::NoticeRecovered { .. } => "notice_recovered",
             Self::NoticeSent { .. } => "notice_sent",
             Self::NoticeErrored { .. } => "notice_errored",
             Self::RunClosed => "run_closed",

@@ -102,6 +102,11 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
         {
             Some((state, Phase::Stopping { rollbacks: 0 }))
         }
+        (Phase::Working(work), Event::UndoRecovered { stage, attempt })
+            if is(work, *stage, *attempt) && run.cancel.is_some() =>
+        {
+            Some((state, Phase::Working(Work { recoveries: work.recoveries + 1, ..*work })))
+        }
         (Phase::Skipping { stage: decided }, Event::StageSkipped { stage, .. }) => {
             (decided == stage && comes_next(run, *stage) && stage.is_skippable())
                 .then(|| (leads_to(*stage), Phase::Ready))
@@ -118,8 +123,17 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             Event::RunFailed { .. },
         ) => (!run.deploy_begun && !state.is_terminal()).then_some((RunState::Failed, Phase::Ended)),
         (phase, Event::RollbackStarted { attempt, deadline_ms, .. }) => {
-            let rolling_back = Phase::RollingBack { attempt: *attempt, deadline_ms: *deadline_ms };
+            let rolling_back =
+                Phase::RollingBack { attempt: *attempt, deadline_ms: *deadline_ms, recoveries: 0 };
             (run.deploy_begun && next_rollback(phase) == Some(*attempt)).then_some((state, rolling_back))
+        }
+        (
+            Phase::RollingBack { attempt: nth, deadline_ms, recoveries },
+            Event::RollbackRecovered { attempt },
+        ) => {
+            let again =
+                Phase::RollingBack { attempt: *nth, deadline_ms: *deadline_ms, recoveries: recoveries + 1 };
+            (nth == attempt).then_some((state, again))
         }
         (Phase::RollingBack { attempt: nth, .. }, Event::RollbackSucceeded { attempt, .. }) => {
             (nth == attempt).then_some((RunState::RolledBack, Phase::Ended))
@@ -135,6 +149,13 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             let in_flight = Blocked::Stage { stage: work.stage, attempt: work.attempt };
             (*at == in_flight).then(|| (state, parked(*at, reason, place.at_ms)))
         }
+        (Phase::RollingBack { attempt, .. }, Event::RunParked { at, reason }) => (*at
+            == Blocked::Rollback { attempt: *attempt })
+        .then(|| (state, parked(*at, reason, place.at_ms))),
+        (Phase::RetryDue { stage, attempt, .. }, Event::RunParked { at, reason }) => {
+            let made = Blocked::Stage { stage: *stage, attempt: attempt.saturating_sub(1) };
+            (*at == made).then(|| (state, parked(*at, reason, place.at_ms)))
+        }
         (Phase::Ready | Phase::Stopping { .. }, Event::RunParked { at, reason }) => {
             Some((state, parked(*at, reason, place.at_ms)))
         }
@@ -147,6 +168,11 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
         }
         (Phase::Parked(_) | Phase::Ended, Event::NoticeStarted { notice, attempt }) => {
             may_send(run, notice, *attempt).then(|| (state, run.phase.clone()))
+        }
+        (Phase::Parked(_) | Phase::Ended, Event::NoticeRecovered { notice, attempt }) => {
+            let sending = run.notices.get(notice);
+            matches!(sending, Some(NoticeProgress::Sending { attempt: nth, .. }) if nth == attempt)
+                .then(|| (state, run.phase.clone()))
         }
         (
             Phase::Parked(_) | Phase::Ended,
@@ -181,7 +207,13 @@ fn learn(run: &mut Run, event: &Event) {
         Event::RunFailed { cause } | Event::RollbackStarted { cause, .. } => run.cause = Some(cause.clone()),
         Event::RunParked { .. } => run.parked_seq = run.seq,
         Event::NoticeStarted { notice, attempt } => {
-            run.notices.insert(notice.clone(), NoticeProgress::Sending { attempt: *attempt });
+            let progress = NoticeProgress::Sending { attempt: *attempt, recoveries: 0 };
+            run.notices.insert(notice.clone(), progress);
+        }
+        Event::NoticeRecovered { notice, .. } => {
+            if let Some(NoticeProgress::Sending { recoveries, .. }) = run.notices.get_mut(notice) {
+                *recoveries += 1;
+            }
         }
         Event::NoticeSent { notice, .. } => {
             run.notices.insert(notice.clone(), NoticeProgress::Sent);
@@ -197,6 +229,8 @@ fn learn(run: &mut Run, event: &Event) {
         | Event::StageRecovered { .. }
         | Event::StageErrored { .. }
         | Event::StageUndone { .. }
+        | Event::UndoRecovered { .. }
+        | Event::RollbackRecovered { .. }
         | Event::RollbackSucceeded { .. }
         | Event::RollbackErrored { .. }
         | Event::RunUnparked { .. }

@@ -109,13 +109,16 @@ impl Lane {
             | Event::StageFailed { .. }
             | Event::StageErrored { .. }
             | Event::StageUndone { .. }
+            | Event::UndoRecovered { .. }
             | Event::StageSkipped { .. }
             | Event::CancelRequested { .. }
             | Event::RollbackStarted { .. }
+            | Event::RollbackRecovered { .. }
             | Event::RollbackErrored { .. }
             | Event::RunParked { .. }
             | Event::RunUnparked { .. }
             | Event::NoticeStarted { .. }
+            | Event::NoticeRecovered { .. }
             | Event::NoticeSent { .. }
             | Event::NoticeErrored { .. }
             | Event::RunClosed => {}

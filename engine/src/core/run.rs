@@ -142,6 +142,9 @@ pub enum Phase {
         attempt: u32,
         /// When it is out of time, in milliseconds since 1970.
         deadline_ms: u64,
+        /// How often an engine found this try unconcluded when it started.
+        #[serde(default)]
+        recoveries: u32,
     },
     /// For the time at which the rollback is tried again.
     RollbackRetryDue {
@@ -215,6 +218,9 @@ pub enum NoticeProgress {
     Sending {
         /// Which try, from 1.
         attempt: u32,
+        /// How often an engine found this try unconcluded when it started.
+        #[serde(default)]
+        recoveries: u32,
     },
     /// The next try waits.
     RetryDue {

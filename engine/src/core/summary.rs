@@ -95,6 +95,9 @@ impl RunSummary {
             Event::RunClosed => self.open = false,
             Event::RunStarted { .. }
             | Event::StageRecovered { .. }
+            | Event::UndoRecovered { .. }
+            | Event::RollbackRecovered { .. }
+            | Event::NoticeRecovered { .. }
             | Event::DeploymentStarted { .. }
             | Event::CancelRequested { .. }
             | Event::RollbackErrored { .. }

@@ -31,6 +31,7 @@ fn stories() -> Vec<Story> {
             attempt: 1,
             error: None,
         }),
+        running(Stage::Test).when(cancel()),
         running(Stage::GoLive).when(cancel()).when(green(Stage::GoLive)),
         running(Stage::Test).when(silent(Stage::Test, 1)),
         running(Stage::Test).when(unknown(Stage::Test)).when(skip()),
@@ -162,12 +163,14 @@ fn describe(event: &Event) -> String {
         | Event::StageSucceeded { stage, attempt, .. }
         | Event::StageFailed { stage, attempt, .. }
         | Event::StageRecovered { stage, attempt, .. }
-        | Event::StageUndone { stage, attempt } => format!(" {stage}/{attempt}"),
+        | Event::StageUndone { stage, attempt }
+        | Event::UndoRecovered { stage, attempt } => format!(" {stage}/{attempt}"),
         Event::StageErrored { stage, attempt, retry_due_ms, .. } => {
             format!(" {stage}/{attempt} {}", if retry_due_ms.is_some() { "retried" } else { "given up" })
         }
         Event::StageSkipped { stage, .. } => format!(" {stage}"),
         Event::RollbackStarted { attempt, .. }
+        | Event::RollbackRecovered { attempt }
         | Event::RollbackSucceeded { attempt, .. }
         | Event::RollbackErrored { attempt, .. } => format!(" {attempt}"),
         Event::RunParked { at, .. } => format!(" at {at:?}"),

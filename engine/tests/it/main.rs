@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a test that meets the unexpected ends")]
 
 mod legal_moves;
+mod length;
 mod rules;
 mod sample;
 mod stored_shapes;

@@ -334,6 +334,83 @@ fn an_attempt_that_three_engine_starts_found_unconcluded_is_parked() {
 }
 
 #[test]
+fn a_rollback_that_three_engine_starts_found_unconcluded_is_parked_and_can_be_tried_again() {
+    let found = || Command::RecoverRollback { attempt: 1 };
+    let mut story = running(Stage::Smoke).when(red(Stage::Smoke, "503"));
+    let rolling_back = Some(Effect::Rollback { attempt: 1, deadline_ms: NOW_MS + 120_000 });
+    for _ in 0..2 {
+        story = story.when(found()).then(["rollback_recovered"]).and_next(rolling_back.clone());
+    }
+    let story = story.when(found()).then(["rollback_recovered", "run_parked"]);
+    let parked = story.run().parked().expect("the run is parked");
+    assert_eq!(parked.at, Blocked::Rollback { attempt: 1 });
+    assert_eq!(
+        parked.reason,
+        "3 engine starts found the rollback unconcluded: it may be what stops the engine"
+    );
+    let notice = told(Occasion::Parked { seq: story.run().parked_seq }, Audience::Ops, "slack:OPS");
+    let story = story.and_next(Some(Effect::BeginNotice(notice)));
+    let again = story.when(Command::Resolve(Decision::Retry)).when(Command::Proceed);
+    let outcome = RollbackOutcome::Succeeded { serving: None, proof: "nothing serves".into() };
+    let again = again.when(Command::ReportRollback { attempt: 2, outcome, took_ms: 5 });
+    assert_eq!(again.run().state, RunState::RolledBack);
+}
+
+#[test]
+fn a_notice_that_three_engine_starts_found_unconcluded_is_abandoned_and_holds_no_run() {
+    let notice = told(Occasion::Failed, Audience::Developer, "webhook:DEVELOPER");
+    let found = || Command::RecoverNotice { notice: notice.clone(), attempt: 1 };
+    let mut story =
+        running(Stage::Test).when(red(Stage::Test, "red")).when(Command::Notify { notice: notice.clone() });
+    for _ in 0..2 {
+        let sending = Some(Effect::Notify { notice: notice.clone(), attempt: 1 });
+        story = story.when(found()).then(["notice_recovered"]).and_next(sending);
+    }
+    let story = story.when(found()).then(["notice_recovered", "notice_errored", "run_closed"]);
+    assert_eq!(
+        story.last[1],
+        Event::NoticeErrored {
+            notice: notice.clone(),
+            attempt: 1,
+            reason: "3 engine starts found the notice unconcluded: it may be what stops the engine".into(),
+            retry_due_ms: None,
+        }
+    );
+    assert_eq!(story.run().state, RunState::Failed);
+}
+
+#[test]
+fn a_cancelled_stage_whose_undoing_three_engine_starts_found_unconcluded_is_parked_and_can_be_ended() {
+    let found = || Command::RecoverUndo { stage: Stage::Test, attempt: 1 };
+    let mut story = running(Stage::Test).when(cancel());
+    for _ in 0..2 {
+        let undo = Some(Effect::Undo { stage: Stage::Test, attempt: 1 });
+        story = story.when(found()).then(["undo_recovered"]).and_next(undo);
+    }
+    let story = story.when(found()).then(["undo_recovered", "run_parked"]);
+    let abort = Command::Resolve(Decision::Abort { reason: "no".into() });
+    assert_eq!(story.when(abort).run().state, RunState::Failed);
+}
+
+#[test]
+fn what_was_recovered_too_late_or_elsewhere_is_refused() {
+    let rolling_back = running(Stage::Smoke).when(red(Stage::Smoke, "503"));
+    assert!(
+        rolling_back.clone().refuses(Command::RecoverRollback { attempt: 2 }).contains("stale"),
+        "another try"
+    );
+    let notice = told(Occasion::Failed, Audience::Developer, "webhook:DEVELOPER");
+    let ended = running(Stage::Test).when(red(Stage::Test, "red"));
+    assert!(ended.refuses(Command::RecoverNotice { notice, attempt: 1 }).contains("stale"), "not begun");
+    assert!(
+        running(Stage::Test)
+            .refuses(Command::RecoverUndo { stage: Stage::Test, attempt: 1 })
+            .contains("stale"),
+        "not cancelled"
+    );
+}
+
+#[test]
 fn a_restart_does_not_move_a_deadline() {
     let story = running(Stage::Test);
     let before = match story.run().phase {

@@ -283,8 +283,11 @@ pub fn every_event() -> Vec<Event> {
         Event::RunFailed { cause: Cause::Aborted { reason: "no".into() } },
         Event::NoticeStarted { notice: notice.clone(), attempt: 1 },
         Event::NoticeSent { notice: notice.clone(), receipt: "200".into() },
-        Event::NoticeErrored { notice, attempt: 1, reason: "503".into(), retry_due_ms: None },
+        Event::NoticeErrored { notice: notice.clone(), attempt: 1, reason: "503".into(), retry_due_ms: None },
         Event::RunClosed,
+        Event::UndoRecovered { stage: Stage::Test, attempt: 1 },
+        Event::RollbackRecovered { attempt: 1 },
+        Event::NoticeRecovered { notice, attempt: 1 },
     ]);
     events
 }

@@ -186,6 +186,11 @@ impl Disk for FaultyDisk {
         removed.map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn free(&self) -> io::Result<Option<u64>> {
+        let platter = locked(&self.0);
+        Ok(platter.capacity.map(|capacity| capacity.saturating_sub(platter.used())))
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         let mut platter = locked(&self.0);
         platter.attempt(Op::SyncDir)?;

@@ -18,6 +18,9 @@ pub use faulty::Op;
 pub use real::RealDisk;
 pub(crate) use real::sync_folder;
 
+/// Zeros that are written at a time.
+const ZEROS_BYTES: usize = 256 * 1024;
+
 /// A folder of files.
 pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Returns the names of the files, in no order.
@@ -37,6 +40,20 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 
     /// Makes the names in the folder durable.
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// Returns how many bytes can still be written. None: it can't be told.
+    fn free(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Makes a file this long that takes up its room, or lets the one that is there grow. Durable. After an error it is
+    /// as long as before.
+    fn occupy(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let file = self.open(name).or_else(|_| self.create(name))?;
+        fill(&*file, bytes)?;
+        file.sync_data()?;
+        self.sync_dir()
+    }
 }
 
 /// A file that is read and written at offsets, by several threads at once.
@@ -60,4 +77,18 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
 
     /// Makes the bytes, and the length, durable. After an error nobody knows what is: don't ask again.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Writes zeros behind what is in a file, up to this length, or none.
+fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let before = file.len()?;
+    for start in (before..bytes).step_by(ZEROS_BYTES) {
+        let len = usize::try_from(bytes - start).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
+        if let Err(error) = file.write_at(start, &zeros[..len]) {
+            _ = file.truncate(before);
+            return Err(error);
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
+
+use super::{Disk, DiskFile, fill};
 
 /// A folder of the file system.
 #[derive(Clone, Debug)]
@@ -59,6 +62,23 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         sync_folder(&self.folder)
+    }
+
+    fn free(&self) -> io::Result<Option<u64>> {
+        let found = statvfs(&self.folder)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
+    fn occupy(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = RealFile(options.write(true).create(true).truncate(false).open(self.path(name))?);
+        let before = file.len()?;
+        match fallocate(&file.0, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(&file, bytes)?,
+            allocated => allocated.inspect_err(|_| _ = file.truncate(before))?,
+        }
+        file.0.sync_all()?;
+        self.sync_dir()
     }
 }
 

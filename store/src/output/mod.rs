@@ -23,12 +23,16 @@ use landfall_engine::ports::{BoxError, OutputLog, OutputWriter};
 
 use follow::Follower;
 pub use follow::OutputChunk;
-use writer::{Live, LiveOutputs, Writer};
+use writer::{Bounds, Key, Live, LiveOutputs, Nowhere, Writer};
+
+use crate::reserve::Reserve;
+use crate::segment::tail::is_full;
 
 /// The outputs of a data folder.
 #[derive(Debug)]
 pub struct OutputDir {
     folder: PathBuf,
+    bounds: Bounds,
     live: Arc<Mutex<LiveOutputs>>,
 }
 
@@ -48,7 +52,12 @@ pub struct OutputFile {
 impl OutputDir {
     /// Returns the outputs in a folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), live: Arc::default() }
+        Self { folder: folder.into(), bounds: Bounds::default(), live: Arc::default() }
+    }
+
+    /// Returns them with a limit for each attempt, on a disk with room set aside that is not theirs.
+    pub(crate) fn within(self, bytes_max: u64, reserve: Arc<Reserve>) -> Self {
+        Self { bounds: Bounds { bytes_max, reserve: Some(reserve) }, ..self }
     }
 
     /// Returns the output of an attempt so far; None when there is none.
@@ -118,6 +127,13 @@ impl OutputDir {
         }))
     }
 
+    fn create(&self, path: PathBuf, key: Key) -> io::Result<Writer> {
+        fs::create_dir_all(self.run_folder(key.0))?;
+        // A new file, not an emptied one: whoever follows the old one reads it to its end.
+        _ = found(fs::remove_file(&path))?;
+        Writer::create(path, key, self.bounds.clone(), Arc::clone(&self.live))
+    }
+
     fn follower(&self, run: RunId, name: &str, attempt: u32, offset: u64) -> io::Result<Option<Follower>> {
         let path = self.path(run, name, attempt)?;
         if let Some(live) = self.live_one(run, name, attempt) {
@@ -148,11 +164,13 @@ impl OutputDir {
 impl OutputLog for OutputDir {
     fn open(&self, run_id: RunId, name: &str, attempt: u32) -> Result<Box<dyn OutputWriter>, BoxError> {
         let path = self.path(run_id, name, attempt)?;
-        fs::create_dir_all(self.run_folder(run_id))?;
-        // A new file, not an emptied one: whoever follows the old one reads it to its end.
-        _ = found(fs::remove_file(&path))?;
         let key = (run_id, name.to_owned(), attempt);
-        Ok(Box::new(Writer::create(path, key, Arc::clone(&self.live))?))
+        match self.create(path, key) {
+            Ok(writer) => Ok(Box::new(writer)),
+            // Output is not an event: a stage does not wait for room to print in.
+            Err(error) if is_full(&error) => Ok(Box::new(Nowhere)),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::locked;
+use crate::data_dir::Options;
 use crate::disk::sync_folder;
+use crate::reserve::Reserve;
 
 /// Lines are written when this many bytes are collected.
 const COLLECT_BYTES: usize = 64 * 1024;
@@ -52,9 +54,46 @@ pub(super) struct Pen {
     len: u64,
     hash: Sha256,
     written_at: Instant,
+    bounds: Bounds,
+    dropped: Dropped,
     /// True once the disk refused: the rest is dropped, and the output never counts as whole.
     is_broken: bool,
     finished: Option<OutputRef>,
+}
+
+/// How much an attempt may print.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    pub(super) bytes_max: u64,
+    /// Once it is in use, what is left of the disk is for the log alone.
+    pub(super) reserve: Option<Arc<Reserve>>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { bytes_max: Options::default().output_bytes_max, reserve: None }
+    }
+}
+
+/// What was printed beyond the bounds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Dropped {
+    lines: u64,
+    bytes: u64,
+}
+
+/// Takes the output of an attempt that began on a full disk.
+#[derive(Debug)]
+pub(super) struct Nowhere;
+
+impl OutputWriter for Nowhere {
+    fn line(&mut self, _: &str) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<OutputRef, BoxError> {
+        Err("the disk was full when the attempt began, so nothing of what it printed was kept".into())
+    }
 }
 
 /// The writer of one output.
@@ -86,8 +125,13 @@ impl OutputWriter for Writer {
 
 impl Writer {
     /// Starts an output in a new file, where readers in this process find it.
-    pub(super) fn create(path: PathBuf, key: Key, others: Arc<Mutex<LiveOutputs>>) -> io::Result<Self> {
-        let live = Arc::new(Live::create(&path)?);
+    pub(super) fn create(
+        path: PathBuf,
+        key: Key,
+        bounds: Bounds,
+        others: Arc<Mutex<LiveOutputs>>,
+    ) -> io::Result<Self> {
+        let live = Arc::new(Live::create(&path, bounds)?);
         if let Some(former) = locked(&others).insert(key.clone(), Arc::clone(&live)) {
             former.end();
         }
@@ -112,7 +156,7 @@ impl Drop for Writer {
 
 impl Live {
     /// Starts an output in a new file.
-    fn create(path: &Path) -> io::Result<Self> {
+    fn create(path: &Path, bounds: Bounds) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create_new(true).open(path)?;
         let pen = Pen {
             file,
@@ -120,6 +164,8 @@ impl Live {
             len: 0,
             hash: Sha256::new(),
             written_at: Instant::now(),
+            bounds,
+            dropped: Dropped::default(),
             is_broken: false,
             finished: None,
         };
@@ -129,7 +175,7 @@ impl Live {
     /// Writes what is collected, and lets followers end.
     fn end(&self) {
         let mut pen = locked(&self.pen);
-        if let Err(error) = pen.write_out() {
+        if let Err(error) = pen.write_end() {
             tracing::warn!(%error, "the last lines of an output could not be written");
         }
         self.progress.send_replace(Progress { len: pen.written(), done: true });
@@ -145,15 +191,38 @@ impl Pen {
             // Said once; a stage that prints a million lines is no reason to say it a million times.
             return Ok(());
         }
+        let bytes = text.len() as u64 + 1;
+        // What comes later is dropped too, however short it is: an output with a hole in it misleads.
+        if self.dropped.lines > 0 || self.len + bytes > self.bounds.bytes_max {
+            self.dropped = Dropped { lines: self.dropped.lines + 1, bytes: self.dropped.bytes + bytes };
+            return Ok(());
+        }
+        self.collect(text);
+        if self.collected.len() >= COLLECT_BYTES || self.written_at.elapsed() >= COLLECT_FOR {
+            self.write_out()?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, text: &str) {
         for part in [text.as_bytes(), b"\n"] {
             self.hash.update(part);
             self.collected.extend_from_slice(part);
             self.len += part.len() as u64;
         }
-        if self.collected.len() >= COLLECT_BYTES || self.written_at.elapsed() >= COLLECT_FOR {
-            self.write_out()?;
+    }
+
+    /// Writes what is collected, and how much was dropped.
+    fn write_end(&mut self) -> io::Result<()> {
+        let Dropped { lines, bytes } = std::mem::take(&mut self.dropped);
+        if lines > 0 && !self.is_broken {
+            let max = self.bounds.bytes_max;
+            self.collect(&format!(
+                "landfall: the rest was dropped ({lines} {}, {bytes} bytes): an attempt may print {max} bytes",
+                if lines == 1 { "line" } else { "lines" }
+            ));
         }
-        Ok(())
+        self.write_out()
     }
 
     /// Writes what is collected.
@@ -161,7 +230,10 @@ impl Pen {
         if self.collected.is_empty() {
             return Ok(());
         }
-        let outcome = self.file.write_all(&self.collected);
+        let outcome = match self.bounds.reserve.as_ref().is_some_and(|reserve| reserve.is_in_use()) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => self.file.write_all(&self.collected),
+        };
         self.collected.clear();
         self.written_at = Instant::now();
         self.is_broken |= outcome.is_err();
@@ -177,7 +249,7 @@ impl Pen {
         if let Some(finished) = &self.finished {
             return Ok(finished.clone());
         }
-        self.write_out()?;
+        self.write_end()?;
         if self.is_broken {
             return Err(io::Error::other("the disk refused some of the lines"));
         }

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::{Disk, DiskFile};
+use crate::reserve::Reserve;
 
 /// Open files are kept for the next reader; more than this many are too many.
 const OPEN_MAX: usize = 64;
@@ -31,11 +32,23 @@ fn parse(name: &str) -> Option<u64> {
 pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     open: Arc<Mutex<HashMap<u64, Arc<dyn DiskFile>>>>,
+    /// What is given back to the disk when it is full.
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, open: Arc::default() }
+        Self { disk, open: Arc::default(), reserve: None }
+    }
+
+    /// Returns them with room that was set aside on their disk.
+    pub(crate) fn with_reserve(self, reserve: Option<Arc<Reserve>>) -> Self {
+        Self { reserve, ..self }
+    }
+
+    /// Returns the room that was set aside on their disk.
+    pub(crate) fn reserve(&self) -> Option<&Arc<Reserve>> {
+        self.reserve.as_ref()
     }
 
     /// Returns the disk that they are on.

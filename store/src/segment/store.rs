@@ -12,7 +12,7 @@ use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
-use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError, RunQuery};
+use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, Low, ReadError, RunQuery};
 use landfall_engine::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -26,9 +26,11 @@ use super::tail::Tail;
 use super::verify::{Verification, verify};
 use super::walk::{Damage, TornTail};
 use super::writer::{Request, Writer, unknown};
+use crate::data_dir::Options;
 use crate::disk::Disk;
 use crate::index::{Index, IndexError, IndexPlace, IndexReport, salvage};
 use crate::record::{Prepared, refused};
+use crate::reserve::Reserve;
 
 /// How many appends may wait. A group takes all of them, so a longer queue would only hide a slow disk.
 const QUEUE: usize = 1024;
@@ -49,6 +51,8 @@ pub(crate) struct LogPlace {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) log_id: Uuid,
     pub(crate) segment_bytes: u64,
+    /// What is given back to the disk when it is full.
+    pub(crate) reserve: Option<Arc<Reserve>>,
     pub(crate) index: IndexPlace,
     /// What keeps others out of the folder; given back when the store is dropped.
     pub(crate) held: Option<File>,
@@ -136,14 +140,39 @@ impl SegmentStore {
         work: Work,
     ) -> io::Result<(Self, OpenReport)> {
         let index = IndexPlace { folder: None, cache_bytes: 0 };
-        let place = LogPlace { work, disk, log_id, segment_bytes, index, held: None };
+        let place = LogPlace { work, disk, log_id, segment_bytes, reserve: None, index, held: None };
         Self::open(place).map_err(|error| error.source)
+    }
+
+    /// Opens the log on a disk of one's own, with so much of the disk set aside, and so much to be free for new runs.
+    ///
+    /// # Errors
+    ///
+    /// What the disk said.
+    pub fn on_disk_with_reserve(
+        disk: Arc<dyn Disk>,
+        log_id: Uuid,
+        reserve_bytes: u64,
+        disk_low_bytes: u64,
+    ) -> io::Result<Self> {
+        let place = "the log".to_owned();
+        let reserve = Reserve::set_aside(Arc::clone(&disk), place, reserve_bytes, disk_low_bytes);
+        let place = LogPlace {
+            work: Work::Threads,
+            disk,
+            log_id,
+            segment_bytes: Options::default().segment_bytes,
+            reserve: Some(Arc::new(reserve)),
+            index: IndexPlace { folder: None, cache_bytes: 0 },
+            held: None,
+        };
+        Self::open(place).map(|(store, _)| store).map_err(|error| error.source)
     }
 
     /// Opens a log, mends its end where a crash left it torn, and starts to serve.
     pub(crate) fn open(place: LogPlace) -> Result<(Self, OpenReport), StoreError> {
-        let LogPlace { work, disk, log_id, segment_bytes, index: index_place, held } = place;
-        let segments = Segments::new(disk);
+        let LogPlace { work, disk, log_id, segment_bytes, reserve, index: index_place, held } = place;
+        let segments = Segments::new(disk).with_reserve(reserve);
         remove_unfinished(&segments).map_err(doing("removing what an earlier start left in the log"))?;
         let found = find_end(&segments, log_id).map_err(doing("reading the log"))?;
         let opened = match &found.damage {
@@ -334,6 +363,13 @@ impl EventStore for SegmentStore {
 
     fn log_id(&self) -> Uuid {
         self.log.log_id
+    }
+
+    async fn admits(&self) -> Result<(), Low> {
+        let Some(reserve) = self.log.segments.reserve().map(Arc::clone) else { return Ok(()) };
+        // A disk may take its time, most of all to set the reserve aside again.
+        let asked = tokio::task::spawn_blocking(move || reserve.admits()).await;
+        asked.unwrap_or(Ok(()))
     }
 
     async fn failed(&self) -> String {

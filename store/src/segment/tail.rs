@@ -98,13 +98,23 @@ impl Tail {
         FrameAt { segment: self.segment, offset: self.offset }
     }
 
-    /// Writes a frame and makes it durable. Returns where it starts.
+    /// Writes a frame and makes it durable, on the reserve when the disk is full. Returns where it starts.
     pub(crate) fn write(
         &mut self,
         frame: &[u8],
         first_seq: u64,
         before: EventHash,
     ) -> Result<FrameAt, WriteError> {
+        loop {
+            match self.try_write(frame, first_seq, before) {
+                Err(WriteError::Full)
+                    if self.segments.reserve().is_some_and(|reserve| reserve.give_back()) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_write(&mut self, frame: &[u8], first_seq: u64, before: EventHash) -> Result<FrameAt, WriteError> {
         let needed = self.offset + (frame.len() + HEAD_LEN) as u64;
         if needed > self.segment_bytes && self.frames > 0 {
             self.roll(first_seq, before)?;

@@ -30,14 +30,19 @@ pub fn in_segments(disk: &FaultyDisk, segment_bytes: u64) -> (SegmentStore, Open
     SegmentStore::on_disk(Arc::new(disk.clone()), LOG_ID, segment_bytes).unwrap()
 }
 
+/// Keeps a data folder that is quickly copied.
+fn small_reserve() -> Options {
+    Options { reserve_bytes: 64 * 1024, ..Options::default() }
+}
+
 /// Opens a data folder.
 pub fn open(folder: &Path) -> Opened {
-    DataDir::open(folder, &Options::default()).unwrap()
+    DataDir::open(folder, &small_reserve()).unwrap()
 }
 
 /// Opens a data folder in segments of a few events.
 pub fn open_in_small_segments(folder: &Path) -> Opened {
-    DataDir::open(folder, &Options { segment_bytes: 4_000, ..Options::default() }).unwrap()
+    DataDir::open(folder, &Options { segment_bytes: 4_000, ..small_reserve() }).unwrap()
 }
 
 /// Returns all that a log has.

@@ -7,6 +7,7 @@ mod contract;
 mod damage;
 mod faults;
 mod index;
+mod limits;
 mod model;
 mod open;
 mod output;

@@ -44,7 +44,7 @@ async fn a_copied_folder_gives_the_same_answers_and_is_left_alone() {
     let told = store.append(append(run, 0, life(run, "shop"))).await.unwrap();
     store.append(append(new_run(), 0, red_life("blog"))).await.unwrap();
     copy(folder.path(), copied.path());
-    for derived in ["index.sled", "LOCK"] {
+    for derived in ["index.sled", "LOCK", "reserve"] {
         let path = copied.path().join(derived);
         fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
     }

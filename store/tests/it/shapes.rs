@@ -194,6 +194,9 @@ fn place(event: &Event) -> usize {
         Event::NoticeSent { .. } => 18,
         Event::NoticeErrored { .. } => 19,
         Event::RunClosed => 20,
+        Event::UndoRecovered { .. } => 21,
+        Event::RollbackRecovered { .. } => 22,
+        Event::NoticeRecovered { .. } => 23,
     }
 }
 
@@ -279,9 +282,17 @@ fn every_event() -> Vec<Event> {
     events.extend([
         Event::NoticeStarted { notice: notice.clone(), attempt },
         Event::NoticeSent { notice: notice.clone(), receipt: "200 ok".into() },
-        Event::NoticeErrored { notice, attempt, reason: reason(), retry_due_ms: Some(AT_MS + 1_000) },
+        Event::NoticeErrored {
+            notice: notice.clone(),
+            attempt,
+            reason: reason(),
+            retry_due_ms: Some(AT_MS + 1_000),
+        },
         Event::RunClosed,
+        Event::UndoRecovered { stage, attempt },
+        Event::RollbackRecovered { attempt },
+        Event::NoticeRecovered { notice, attempt },
     ]);
-    assert!((0..=20).all(|at| events.iter().any(|event| place(event) == at)));
+    assert!((0..=23).all(|at| events.iter().any(|event| place(event) == at)));
     events
 }
