@@ -5,8 +5,10 @@
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
 //! - [`proxy`]: the process that carries the apps' traffic.
+//! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
+pub mod attest;
 pub mod cli;
 pub mod client;
 pub mod commands;

@@ -7,8 +7,11 @@
 //! DATA/index.sled/   rebuildable
 //! DATA/output/       what stages printed
 //! DATA/reserve       room that is given back when the disk is full
+//! DATA/checkpoints/  signed heads of the log, and the public key
+//! DATA/checkpoint.key  the key that signs them
 //! ```
 
+use std::error::Error as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -19,6 +22,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::checkpoint::CheckpointPlace;
+use crate::checkpoint::key::CheckpointKey;
 use crate::disk::{RealDisk, sync_folder};
 use crate::index::IndexPlace;
 use crate::lock::{Holder, lock};
@@ -169,7 +174,8 @@ impl DataDir {
             None => make_meta(folder).map_err(failed("making META"))?,
         };
         let (log, output) = (folder.join("log"), folder.join("output"));
-        for folder in [&log, &output] {
+        let checkpoints = folder.join("checkpoints");
+        for folder in [&log, &output, &checkpoints] {
             fs::create_dir_all(folder).map_err(failed("making a folder"))?;
         }
         sync_folder(folder).map_err(failed("syncing the data folder"))?;
@@ -187,12 +193,24 @@ impl DataDir {
             segment_bytes: options.segment_bytes,
             reserve: Some(reserve),
             index: IndexPlace { folder: Some(folder.join("index.sled")), cache_bytes: options.cache_bytes },
+            checkpoints: checkpoint_place(folder, checkpoints),
             held: Some(held),
         };
         let (store, report) =
             SegmentStore::open(place).map_err(|error| classify(folder, folder, error.doing, error.source))?;
         tracing::info!(folder = %folder.display(), "{report}");
         Ok(Opened { store: Arc::new(store), outputs: Arc::new(outputs), report })
+    }
+}
+
+/// Returns how checkpoints are signed. Without a key runs go on, and nothing is signed.
+fn checkpoint_place(folder: &Path, checkpoints: PathBuf) -> Option<CheckpointPlace> {
+    match CheckpointKey::open(folder) {
+        Ok(key) => Some(CheckpointPlace { disk: Arc::new(RealDisk::new(checkpoints)), key }),
+        Err(error) => {
+            tracing::error!(%error, source = error.source().map(tracing::field::display), "there will be no checkpoints");
+            None
+        }
     }
 }
 

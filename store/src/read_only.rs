@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use landfall_engine::core::event::Envelope;
+use landfall_engine::core::event::{Envelope, EventHash};
 use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
@@ -18,8 +18,11 @@ use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError,
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::checkpoint::audit::{Audit, Trust, audit};
+use crate::checkpoint::folder::read_all;
+use crate::checkpoint::note::CheckpointFile;
 use crate::data_dir::{OpenError, read_log_id};
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::index::{View, salvage_on};
 use crate::record::{Record, is_of, refused};
 use crate::segment::Work;
@@ -33,7 +36,19 @@ use crate::segment::walk::{Damage, Walk, Walked};
 pub struct ReadOnlyLog {
     segments: Segments,
     log_id: Uuid,
+    checkpoints: Arc<dyn Disk>,
     seen: Arc<Mutex<Seen>>,
+}
+
+/// An event with what its hash is made of: `sha256(before || record)`.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// The event, as it is read.
+    pub envelope: Envelope,
+    /// The hash of the event before it in the log.
+    pub before: EventHash,
+    /// The text that is stored.
+    pub record: Vec<u8>,
 }
 
 /// What was read so far.
@@ -53,7 +68,8 @@ pub fn open_read_only(folder: &Path) -> Result<ReadOnlyLog, OpenError> {
     let segments = Segments::new(Arc::new(RealDisk::read_only(folder.join("log"))));
     let walk = Walk::from_start(segments.clone(), log_id);
     let seen = Seen { walk, view: View::default(), damages: Vec::new() };
-    Ok(ReadOnlyLog { segments, log_id, seen: Arc::new(Mutex::new(seen)) })
+    let checkpoints = Arc::new(RealDisk::read_only(folder.join("checkpoints")));
+    Ok(ReadOnlyLog { segments, log_id, checkpoints, seen: Arc::new(Mutex::new(seen)) })
 }
 
 impl ReadOnlyLog {
@@ -64,6 +80,38 @@ impl ReadOnlyLog {
     /// When the disk can't be read. What is wrong with the log is in the answer.
     pub async fn verify(&self) -> Result<Verification, ReadError> {
         self.read(|log| verify(log.segments.clone(), log.log_id).map_err(backend)).await
+    }
+
+    /// Audits the whole log as it is now, and holds it against its checkpoints and those that are given.
+    ///
+    /// # Errors
+    ///
+    /// When the disk can't be read. What is wrong with the log is in the answer.
+    pub async fn audit(&self, trust: Trust) -> Result<Audit, ReadError> {
+        self.read(move |log| {
+            // First the checkpoints: what they cover is durable by then, whatever is written meanwhile.
+            let own = read_all(&*log.checkpoints).map_err(backend)?;
+            audit(log.segments.clone(), log.log_id, own, &trust).map_err(backend)
+        })
+        .await
+    }
+
+    /// Returns the checkpoints in the folder, oldest first, whatever is in them.
+    ///
+    /// # Errors
+    ///
+    /// When the disk can't be read.
+    pub async fn checkpoints(&self) -> Result<Vec<CheckpointFile>, ReadError> {
+        self.read(|log| read_all(&*log.checkpoints).map_err(backend)).await
+    }
+
+    /// Returns the history of a run with its stored texts.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::events`].
+    pub async fn stored(&self, run_id: RunId) -> Result<Vec<StoredEvent>, ReadError> {
+        self.read(move |log| log.history(run_id)).await
     }
 
     /// Returns what was found to be wrong with the log so far.
@@ -95,9 +143,9 @@ impl ReadOnlyLog {
     }
 
     /// Skims the whole log for one run.
-    fn history(&self, run_id: RunId) -> Result<Vec<Envelope>, ReadError> {
+    fn history(&self, run_id: RunId) -> Result<Vec<StoredEvent>, ReadError> {
         let mut walk = Walk::from_start(self.segments.clone(), self.log_id);
-        let mut history: Vec<Envelope> = Vec::new();
+        let mut history: Vec<StoredEvent> = Vec::new();
         let unreadable = |seq, reason: String| Err(ReadError::Unreadable { run_id, seq, reason });
         loop {
             match walk.next().map_err(backend)? {
@@ -105,14 +153,17 @@ impl ReadOnlyLog {
                     if !frame.records().any(|text| is_of(run_id, text)) {
                         continue;
                     }
-                    for (text, hash) in frame.chained().filter(|(text, _)| is_of(run_id, text)) {
+                    let befores = std::iter::once(frame.before).chain(frame.chained().map(|(_, hash)| hash));
+                    let records = frame.chained().zip(befores);
+                    for ((text, hash), before) in records.filter(|((text, _), _)| is_of(run_id, text)) {
                         let next = history.len() as u64 + 1;
                         let record = match Record::parse(text) {
                             Ok(record) if record.seq == next => record,
                             Ok(_) => return unreadable(next, "it is missing from the log".into()),
                             Err(error) => return unreadable(next, format!("{at}: {error}")),
                         };
-                        history.push(record.read(hash)?);
+                        let envelope = record.read(hash)?;
+                        history.push(StoredEvent { envelope, before, record: text.to_owned() });
                     }
                 }
                 Walked::Damage(damage) if damage.runs.contains(&run_id) => {
@@ -132,7 +183,8 @@ impl EventStore for ReadOnlyLog {
     }
 
     async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ReadError> {
-        self.read(move |log| log.history(run_id)).await
+        let history = self.stored(run_id).await?;
+        Ok(history.into_iter().map(|stored| stored.envelope).collect())
     }
 
     async fn runs(&self, query: RunQuery) -> Result<Vec<RunSummary>, ReadError> {

@@ -34,6 +34,9 @@ const ENGINE: &str = env!("CARGO_PKG_VERSION");
 /// The start of every record, by which a scan finds the records of a run without parsing all of them.
 const STARTS_WITH: &str = "{\"run_id\":\"";
 
+/// What stands before the name of a record's event.
+const TYPE: &[u8] = b"\"type\":\"";
+
 /// Returns the hash of a record.
 pub(crate) fn chain(before: EventHash, record: &[u8]) -> EventHash {
     EventHash(Sha256::new().chain_update(before.0).chain_update(record).finalize().into())
@@ -231,6 +234,21 @@ pub(crate) fn skim_run_ids(bytes: &[u8]) -> Vec<RunId> {
     runs.sort_unstable();
     runs.dedup();
     runs
+}
+
+/// Returns the run of a record and its place in it, without parsing it.
+pub(crate) fn skim_place(text: &[u8]) -> Option<(RunId, u64)> {
+    let run = skim_run_id(text)?;
+    let behind = text.get(STARTS_WITH.len() + 36..)?.strip_prefix(b"\",\"seq\":")?;
+    let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some((run, std::str::from_utf8(&behind[..digits]).ok()?.parse().ok()?))
+}
+
+/// Returns the stored name of a record's event, without parsing it.
+pub(crate) fn skim_name(text: &[u8]) -> Option<&[u8]> {
+    // Quotes inside a text are escaped, so the first of these is the record's own.
+    let start = text.windows(TYPE.len()).position(|window| window == TYPE)? + TYPE.len();
+    text[start..].split(|byte| *byte == b'"').next()
 }
 
 fn skim_run_id(text: &[u8]) -> Option<RunId> {

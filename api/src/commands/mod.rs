@@ -1,6 +1,7 @@
 //! What each command does. Reading goes through [`source`], changing through [`world`].
 
 pub mod decide;
+pub mod export;
 pub mod feed;
 pub mod follow;
 pub mod hook;
@@ -18,6 +19,7 @@ pub mod source;
 pub mod stdout;
 pub mod target;
 pub mod through;
+pub mod verify;
 pub mod version;
 pub mod world;
 
@@ -42,6 +44,8 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Show(args) => show::run(&global, args).await,
         Command::Logs(args) => logs::run(&global, args).await,
         Command::Replay(args) => replay::run(&global, args).await,
+        Command::Verify(args) => verify::run(&global, args).await,
+        Command::Export(args) => export::run(&global, args).await,
         Command::Cancel(args) => {
             decide::run(&global, &args.world, &args.run, Request::Cancel(args.reason)).await
         }

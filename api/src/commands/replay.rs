@@ -129,12 +129,12 @@ fn verified(run_id: RunId, events: &[Envelope], log: Option<&Verification>) -> S
 }
 
 /// Returns what is not in order, with its run and its place.
-fn in_words(problem: &Problem) -> String {
-    let Problem { run, seq, global_seq, segment, what } = problem;
+pub(crate) fn in_words(problem: &Problem) -> String {
+    let Problem { run, seq, global_seq, file, what } = problem;
     let run = run.map(|run| format!("run {run}, ")).unwrap_or_default();
     let seq = seq.map(|seq| format!("event {seq}, ")).unwrap_or_default();
     let global_seq = global_seq.map(|seq| format!("event {seq} of the log, ")).unwrap_or_default();
-    format!("{run}{seq}{global_seq}log/{segment}: {what}")
+    format!("{run}{seq}{global_seq}{file}: {what}")
 }
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
             run: Some("018bcfe5-6800-7000-8000-9f3e1c2a7b4d".parse().unwrap()),
             seq: Some(7),
             global_seq: Some(31),
-            segment: "00000000000000000001.seg".into(),
+            file: "log/00000000000000000001.seg".into(),
             what: "the hash does not fit".into(),
         };
         assert_eq!(

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use landfall_engine::core::event::{Commit, Decision, Event, Origin};
+use landfall_engine::core::event::{Cause, Commit, Decision, Event, Origin};
 use landfall_engine::core::facts::{
-    BuiltImage, Candidate, Checkout, Facts, PushedImage, SmokePassed, SmokeReport, Switched, TestCounts,
-    TestReport,
+    BuiltImage, Candidate, Checkout, Facts, Failure, PushedImage, SmokePassed, SmokeReport, Switched,
+    TestCounts, TestFailure, TestReport,
 };
 use landfall_engine::core::lane::{LaneId, Release};
 use landfall_engine::core::run::{Blocked, RunId};
@@ -31,8 +31,7 @@ impl Folder {
     /// Returns a folder and what holds it, as an engine does, under its lock.
     pub fn written_and_held() -> (Self, Opened) {
         let folder = Self(tempfile::tempdir().unwrap());
-        let options = Options { segment_bytes: 1024 * 1024, ..Options::default() };
-        let opened = DataDir::open(folder.path(), &options).unwrap();
+        let opened = DataDir::open(folder.path(), &options()).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let mut live = Writer::new(super::LIVE);
@@ -92,6 +91,29 @@ impl Folder {
         found
     }
 
+    /// Leaves one checkpoint, of all that is there, however long it took to write it.
+    pub fn sign_anew(&self) {
+        for entry in fs::read_dir(self.path().join("checkpoints")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        drop(DataDir::open(self.path(), &options()).unwrap());
+    }
+
+    /// Cuts the log off behind this many writes, as if there had never been more.
+    pub fn cut_to(&self, writes: usize) {
+        let path = self.path().join("log").join("00000000000000000001.seg");
+        let mut bytes = fs::read(&path).unwrap();
+        let frame = [0xff, b'L', b'F', 0xf1];
+        let mut starts =
+            bytes.windows(4).enumerate().filter(|(_, window)| *window == frame).map(|(at, _)| at);
+        let end = starts.nth(writes).unwrap();
+        bytes[end..].fill(0);
+        fs::write(&path, bytes).unwrap();
+    }
+
     /// Changes bytes in the log behind everybody's back.
     pub fn tamper(&self, from: &[u8], to: &[u8]) {
         let mut changed = false;
@@ -106,6 +128,32 @@ impl Folder {
         }
         assert!(changed, "there was nothing to change");
     }
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 1024 * 1024, ..Options::default() }
+}
+
+/// Adds a run whose tests were red.
+pub fn add_red(opened: &Opened, id: &str) {
+    let mut story = deployed();
+    story.truncate(3);
+    let reason = "1 of 14 tests failed";
+    let failed = TestFailure { name: "test_cart".into(), message: "assert 1 == 2".into() };
+    let counts = Some(TestCounts { passed: 13, failed: 1, skipped: 0 });
+    let tests = Some(TestReport { exit_code: 1, counts, first_failures: vec![failed] });
+    let failure = Failure { reason: reason.into(), tail: Vec::new(), tests };
+    let (stage, attempt) = (Stage::Test, 1);
+    story.push(started(stage));
+    story.push(Event::StageFailed { stage, attempt, failure, took_ms: 500, output: None });
+    story.push(Event::RunFailed { cause: Cause::StageFailed { stage, reason: reason.into() } });
+    let mut writer = Writer::new(id);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for event in story {
+            writer.add(opened, event).await;
+        }
+    });
 }
 
 /// Adds a run that was parked at its smoke test, tried again, and is at it.

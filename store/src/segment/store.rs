@@ -26,6 +26,8 @@ use super::tail::Tail;
 use super::verify::{Verification, verify};
 use super::walk::{Damage, TornTail};
 use super::writer::{Request, Writer, unknown};
+use crate::checkpoint::CheckpointPlace;
+use crate::checkpoint::keeper::{self, Keeper};
 use crate::data_dir::Options;
 use crate::disk::Disk;
 use crate::index::{Index, IndexError, IndexPlace, IndexReport, salvage};
@@ -54,6 +56,8 @@ pub(crate) struct LogPlace {
     /// What is given back to the disk when it is full.
     pub(crate) reserve: Option<Arc<Reserve>>,
     pub(crate) index: IndexPlace,
+    /// None: no checkpoints are written.
+    pub(crate) checkpoints: Option<CheckpointPlace>,
     /// What keeps others out of the folder; given back when the store is dropped.
     pub(crate) held: Option<File>,
 }
@@ -140,7 +144,8 @@ impl SegmentStore {
         work: Work,
     ) -> io::Result<(Self, OpenReport)> {
         let index = IndexPlace { folder: None, cache_bytes: 0 };
-        let place = LogPlace { work, disk, log_id, segment_bytes, reserve: None, index, held: None };
+        let (reserve, checkpoints) = (None, None);
+        let place = LogPlace { work, disk, log_id, segment_bytes, reserve, index, checkpoints, held: None };
         Self::open(place).map_err(|error| error.source)
     }
 
@@ -164,6 +169,7 @@ impl SegmentStore {
             segment_bytes: Options::default().segment_bytes,
             reserve: Some(Arc::new(reserve)),
             index: IndexPlace { folder: None, cache_bytes: 0 },
+            checkpoints: None,
             held: None,
         };
         Self::open(place).map(|(store, _)| store).map_err(|error| error.source)
@@ -171,10 +177,15 @@ impl SegmentStore {
 
     /// Opens a log, mends its end where a crash left it torn, and starts to serve.
     pub(crate) fn open(place: LogPlace) -> Result<(Self, OpenReport), StoreError> {
-        let LogPlace { work, disk, log_id, segment_bytes, reserve, index: index_place, held } = place;
+        let LogPlace { work, disk, log_id, segment_bytes, reserve, index: index_place, checkpoints, held } =
+            place;
         let segments = Segments::new(disk).with_reserve(reserve);
         remove_unfinished(&segments).map_err(doing("removing what an earlier start left in the log"))?;
-        let found = find_end(&segments, log_id).map_err(doing("reading the log"))?;
+        let mut found = find_end(&segments, log_id).map_err(doing("reading the log"))?;
+        if let Some(place) = &checkpoints {
+            let short = keeper::falls_short(place, log_id, found.mark);
+            found.damage = found.damage.or(short.map_err(doing("reading the checkpoints"))?);
+        }
         let opened = match &found.damage {
             Some(damage) => Err(IndexError::Damaged(damage.clone())),
             None => Index::open(&segments, log_id, &index_place, found.mark),
@@ -203,7 +214,19 @@ impl SegmentStore {
             index: index_report,
         };
         let log = Arc::new(Log { segments, log_id, index });
-        Ok((Self::serve(log, tail, found.mark, held, work).map_err(doing("starting threads"))?, report))
+        let mut store = Self::serve(log, tail, found.mark, held, work).map_err(doing("starting threads"))?;
+        if let Some(place) = checkpoints {
+            store.keep_checkpoints(place).map_err(doing("reading the checkpoints"))?;
+        }
+        Ok((store, report))
+    }
+
+    /// Starts the thread that signs heads. It ends by itself when the writer does.
+    fn keep_checkpoints(&mut self, place: CheckpointPlace) -> io::Result<()> {
+        let log = Arc::clone(&self.log);
+        let keeper = Keeper::new(place, log.segments.clone(), log.log_id, self.durable.clone())?;
+        self.threads.push(thread("log-checkpoints", move || keeper.keep(&log.index))?);
+        Ok(())
     }
 
     fn serve(log: Arc<Log>, tail: Tail, mark: Mark, held: Option<File>, work: Work) -> io::Result<Self> {

@@ -53,7 +53,7 @@ impl fmt::Display for Damage {
 }
 
 /// A write that a crash cut short at the end of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TornTail {
     /// The file in `DATA/log`.
     pub segment: String,

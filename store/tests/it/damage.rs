@@ -133,7 +133,11 @@ async fn damage_in_a_sealed_segment_stops_its_runs_and_no_other() {
         "{refused:?}"
     );
     let problems = opened.store.verify().await.unwrap().problems;
-    assert!(problems.iter().any(|problem| problem.segment == segments[1] && problem.run == Some(broken[0])));
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.file == format!("log/{}", segments[1]) && problem.run == Some(broken[0]))
+    );
     let beside = open_read_only(folder.path()).unwrap();
     for run in &runs {
         assert_eq!(is_unreadable(&beside.events(*run).await), broken.contains(run));

@@ -59,7 +59,7 @@ async fn a_copied_folder_gives_the_same_answers_and_is_left_alone() {
     let names = fs::read_dir(copied.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["META", "log", "output"]);
+    assert_eq!(names, ["META", "checkpoint.key", "checkpoints", "log", "output"]);
 }
 
 #[tokio::test]

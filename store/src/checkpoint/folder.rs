@@ -1,0 +1,62 @@
+//! The files in `DATA/checkpoints`: one a checkpoint, named after the last event that it covers.
+
+use std::io;
+
+use uuid::Uuid;
+
+use super::note::{Checkpoint, CheckpointFile};
+use crate::disk::Disk;
+
+fn name(global_seq: u64) -> String {
+    format!("{global_seq:020}.json")
+}
+
+/// Tells whether this is the name of a checkpoint.
+fn is_one(name: &str) -> bool {
+    name.strip_suffix(".json").is_some_and(|digits| digits.len() == 20 && digits.parse::<u64>().is_ok())
+}
+
+/// Writes a checkpoint so that it is there as a whole or not at all.
+pub(crate) fn write(disk: &dyn Disk, global_seq: u64, bytes: &[u8]) -> io::Result<()> {
+    let (name, new) = (name(global_seq), format!("{}.new", name(global_seq)));
+    let file = disk.create(&new)?;
+    file.write_at(0, bytes)?;
+    file.sync_data()?;
+    disk.rename(&new, &name)?;
+    disk.sync_dir()
+}
+
+/// Returns all that are there, oldest first, whatever is in them. A folder without any is no error.
+pub(crate) fn read_all(disk: &dyn Disk) -> io::Result<Vec<CheckpointFile>> {
+    names(disk)?.into_iter().map(|name| read(disk, name)).collect()
+}
+
+/// Returns the newest that was signed for this log, by this folder's key or one that it had before.
+pub(crate) fn newest(disk: &dyn Disk, log_id: Uuid) -> io::Result<Option<Checkpoint>> {
+    for name in names(disk)?.into_iter().rev() {
+        match read(disk, name.clone())?.parse() {
+            Ok(found) if found.log_id == log_id => return Ok(Some(found)),
+            Ok(_) => tracing::warn!(name, "a checkpoint is of another log; see `landfall verify`"),
+            Err(error) => tracing::warn!(name, %error, "a checkpoint is damaged; see `landfall verify`"),
+        }
+    }
+    Ok(None)
+}
+
+fn names(disk: &dyn Disk) -> io::Result<Vec<String>> {
+    let mut names = match disk.list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed?,
+    };
+    names.retain(|name| is_one(name));
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn read(disk: &dyn Disk, name: String) -> io::Result<CheckpointFile> {
+    let file = disk.open(&name)?;
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(CheckpointFile { name: format!("checkpoints/{name}"), bytes })
+}
