@@ -24,10 +24,10 @@ const PAIRS_STRIDE: u64 = 400;
 const PAIRS_STRIDE_LONG: u64 = 8;
 
 /// A scenario, and from which of its acts on it is crashed into.
-struct Scenario {
-    name: String,
-    script: Script,
-    from_act: usize,
+pub struct Scenario {
+    pub name: String,
+    pub script: Script,
+    pub from_act: usize,
 }
 
 fn pushed(letter: char, pause_ms: u64) -> (u64, Act) {
@@ -56,7 +56,8 @@ fn silent(stage: Stage, tries: u32) -> Nature {
     Nature { silent: BTreeMap::from([(stage, tries)]), release_command, ..Nature::default() }
 }
 
-fn scenarios() -> Vec<Scenario> {
+/// Returns every scenario.
+pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     let with_release_command = Nature { release_command: true, ..Nature::default() };
     all.push(after_a_release("success", with_release_command.clone(), []));
@@ -95,16 +96,22 @@ fn scenarios() -> Vec<Scenario> {
     all.push(after_a_release("rollback by hand", Nature::default(), by_hand));
     all.push(after_a_release("superseded", with_release_command, [pushed('c', 0), pushed('d', 10)]));
     let again = [(A_RUN_MS, pushed('b', 0).1)];
+    for stage in [Stage::Test, Stage::Build, Stage::Deploy, Stage::Smoke, Stage::GoLive] {
+        let poison = Nature { poison: Some(stage), ..Nature::default() };
+        all.push(after_a_release(format!("{stage} kills the engine"), poison, []));
+    }
+    all.push(after_a_release("a stage that never answers", silent(Stage::Build, u32::MAX), []));
     all.push(after_a_release("a held commit is delivered again", saying(Stage::Smoke, Verdict::Red), again));
     all
 }
 
-fn setup(script: &Script, crashes: Vec<Crash>) -> Setup {
+/// Returns a history of a scenario with these crashes, and nothing else that goes wrong.
+pub fn setup(script: &Script, crashes: Vec<Crash>) -> Setup {
     Setup { seed: 7, script: script.clone(), crashes, troubles: 0, tidies_up: false }
 }
 
 /// Returns the ends that a point can bring.
-fn ends_at(at: u64, point: &str) -> Vec<Crash> {
+pub fn ends_at(at: u64, point: &str) -> Vec<Crash> {
     let is_of_the_disk = ["write", "sync", "file", "folder"].iter().any(|word| point.contains(word));
     let mut ends = vec![Crash { at, how: How::Kill }];
     // Before a call the disk is as it was after the one before.

@@ -279,7 +279,9 @@ impl Machine {
 
     /// Does what the script says, and waits until nothing more happens.
     async fn people(&mut self, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
-        let late: Vec<Append> = std::mem::take(&mut *self.reports.lock().unwrap());
+        // A trigger is asked for by somebody, who asks again: it is no report.
+        let mut late: Vec<Append> = std::mem::take(&mut *self.reports.lock().unwrap());
+        late.retain(|append| append.expected > 0);
         if let Some(append) = late.into_iter().next().filter(|_| self.dice.u32(0..4) == 0) {
             let (store, after_ms) = (store.clone(), self.dice.u64(0..20_000));
             tokio::spawn(async move {
@@ -443,6 +445,8 @@ impl Machine {
         // A disk that failed is mended while the machine is down.
         self.disk.faulty().heal();
         self.true_ms += self.dice.u64(1..60_000);
+        // An answer that was not recorded went with whoever heard it.
+        self.world.at(self.true_ms).answers.clear();
         if self.dice.u32(0..5) == 0 {
             self.book.count("faults: ended containers pruned by somebody");
             self.world.at(self.true_ms).prune(self.true_ms);

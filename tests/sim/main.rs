@@ -13,6 +13,8 @@ mod disk;
 mod fate;
 mod invariants;
 mod life;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod script;
 mod seeds;
 mod stages;

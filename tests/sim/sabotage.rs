@@ -1,0 +1,86 @@
+//! Engines that are broken on purpose: each must be caught, or the proofs prove nothing.
+//!
+//! One after the other lives the same seeds that the whole engine lives, and after them the scenarios with a crash at
+//! each point; what caught it, and under which invariant, is printed as a table.
+
+use std::sync::Mutex;
+
+use landfall_engine::sabotage::{Sabotage, commit};
+use landfall_tests::counters;
+
+use crate::boundaries::{ends_at, scenarios, setup as scenario_setup};
+use crate::life::{Told, live};
+use crate::seeds::setup;
+
+/// No more seeds than the ordinary run has.
+const SEEDS: u64 = 2_000;
+
+/// What caught a sabotage.
+struct Caught {
+    invariant: String,
+    by: String,
+    what: String,
+}
+
+fn caught(by: String, told: &Told) -> Option<Caught> {
+    let what = told.violations.first()?;
+    let (invariant, what) = what.split_once(": ").unwrap_or(("?", what));
+    Some(Caught { invariant: invariant.to_owned(), by, what: what.to_owned() })
+}
+
+/// Returns what catches this sabotage first. The thread is broken in this way already.
+fn catch() -> Option<Caught> {
+    (0..SEEDS).find_map(|seed| caught(format!("seed {seed}"), &live(&setup(seed)))).or_else(in_a_scenario)
+}
+
+fn in_a_scenario() -> Option<Caught> {
+    scenarios().iter().find_map(|scenario| {
+        let whole = live(&scenario_setup(&scenario.script, Vec::new()));
+        caught(scenario.name.clone(), &whole).or_else(|| {
+            let points = (1..).zip(&whole.trail).skip(whole.acts_at[scenario.from_act] as usize);
+            points.flat_map(|(at, point)| ends_at(at, point)).find_map(|crash| {
+                let told = live(&scenario_setup(&scenario.script, vec![crash]));
+                caught(format!("{}, {:?} at {}", scenario.name, crash.how, crash.at), &told)
+            })
+        })
+    })
+}
+
+#[test]
+fn every_sabotage_is_caught() {
+    let only = std::env::var("LANDFALL_SABOTAGE").ok();
+    let wanted = |sabotage: &&Sabotage| only.as_ref().is_none_or(|only| sabotage.to_string() == *only);
+    let next = Mutex::new(Sabotage::ALL.iter().filter(wanted));
+    let rows: Mutex<Vec<(Sabotage, Option<Caught>)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let sabotage = next.lock().unwrap().next();
+                    let Some(sabotage) = sabotage else { return };
+                    commit(Some(*sabotage));
+                    let found = catch();
+                    commit(None);
+                    rows.lock().unwrap().push((*sabotage, found));
+                }
+            });
+        }
+    });
+    let mut rows = rows.into_inner().unwrap();
+    rows.sort_unstable_by_key(|(sabotage, _)| *sabotage);
+    let table: String = rows
+        .iter()
+        .map(|(sabotage, found)| match found {
+            Some(Caught { invariant, by, what }) => {
+                let what: String = what.chars().take(90).collect();
+                format!("{:<24} {invariant:<4} {by:<44} {what}\n", sabotage.to_string())
+            }
+            None => format!("{:<24} NOT CAUGHT\n", sabotage.to_string()),
+        })
+        .collect();
+    counters::write(env!("CARGO_TARGET_TMPDIR"), "sabotages", &table).unwrap();
+    let missed: Vec<&Sabotage> =
+        rows.iter().filter(|(_, found)| found.is_none()).map(|(sabotage, _)| sabotage).collect();
+    assert!(missed.is_empty(), "nothing notices {missed:?}; the others:\n{table}");
+    assert!(only.is_some() || rows.len() >= 25, "only {} sabotages were tried", rows.len());
+}
