@@ -58,7 +58,7 @@ pub(super) fn on_notice_recovery(
 }
 
 /// Tells whether one more engine start that finds an effect unconcluded is one too many.
-const fn is_poison(recoveries: u32) -> bool {
+fn is_poison(recoveries: u32) -> bool {
     recoveries + 1 >= RECOVERIES_MAX && !crate::sabotaged!(SkipPoisonGuard)
 }
 
