@@ -14,31 +14,43 @@ use crate::ports::Keep;
 /// How long a sweep may take. Deploys wait for it, so it is less than they have.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Sweeps at the start, whenever a run has closed, and when a former release need not be kept warm any more.
+/// After so long a sweep is followed by another: an executor leaves alone what may be of a run that it was not told
+/// of, so the leftovers of one that was over within its first moments are the second sweep's.
+const FOLLOW_UP_MS: u64 = 3_000;
+
+/// The pause after a sweep that could not be finished, as when Docker was away: nobody waits for what it leaves.
+const AGAIN_MS: u64 = 30_000;
+
+/// Sweeps at the start and whenever a run has closed, a little later once more, and when a former release need not be
+/// kept warm any more.
 pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
+    let mut is_follow_up = false;
     loop {
-        let cooled_ms = match sweep_once(&shared).await {
+        let due_ms = match sweep_once(&shared).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "could not tell what to sweep");
                 None
             }
         };
-        let cooled = async {
-            match cooled_ms {
+        let follow_up_ms = (!is_follow_up).then(|| shared.parts.clock.now_ms().saturating_add(FOLLOW_UP_MS));
+        let next_ms = [due_ms, follow_up_ms].into_iter().flatten().min();
+        let next = async {
+            match next_ms {
                 Some(at_ms) => shared.parts.clock.sleep_until(at_ms).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = shared.sweep_due() => {}
-            () = cooled => {}
+            () = shared.sweep_due() => is_follow_up = false,
+            () = next => is_follow_up = true,
         }
     }
 }
 
-/// Sweeps once and returns when the next warm release cools down, in milliseconds since 1970.
+/// Sweeps once and returns when the next sweep is due, if one is, in milliseconds since 1970: when a warm release has
+/// cooled down, or when this one has to be tried again.
 async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     let _sweeping = shared.sweeping.lock().await;
     let (keep, next_ms) = what_to_keep(shared).await?;
@@ -54,7 +66,11 @@ async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     };
     match swept {
         Ok(removed) => removed.iter().for_each(|line| tracing::info!(removed = line, "swept")),
-        Err(reason) => tracing::warn!(reason, "the sweep could not be finished; the next one goes on"),
+        Err(reason) => {
+            tracing::warn!(reason, "the sweep could not be finished; the next one goes on");
+            let again_ms = shared.parts.clock.now_ms().saturating_add(AGAIN_MS);
+            return Ok(Some(next_ms.map_or(again_ms, |next_ms| next_ms.min(again_ms))));
+        }
     }
     Ok(next_ms)
 }
