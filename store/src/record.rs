@@ -223,19 +223,26 @@ pub(crate) fn is_of(run_id: RunId, text: &[u8]) -> bool {
     skim_run_id(text) == Some(run_id)
 }
 
-/// Returns every run that has a record in these bytes, which may be damaged.
+/// Returns every run that has a record in these bytes, which may be damaged: one wrong byte before an id, such as a
+/// flipped bit, does not hide it.
 pub(crate) fn skim_run_ids(bytes: &[u8]) -> Vec<RunId> {
-    let starts = bytes.windows(STARTS_WITH.len()).enumerate();
-    let starts = starts.filter(|(_, window)| *window == STARTS_WITH.as_bytes());
-    let mut runs: Vec<RunId> = starts.filter_map(|(at, _)| skim_run_id(&bytes[at..])).collect();
+    let is_start = |window: &[u8]| {
+        window.iter().zip(STARTS_WITH.as_bytes()).filter(|(found, expected)| found != expected).count() <= 1
+    };
+    let starts = bytes.windows(STARTS_WITH.len()).enumerate().filter(|(_, window)| is_start(window));
+    let ids = starts.filter_map(|(at, _)| run_id_at(&bytes[at + STARTS_WITH.len()..]));
+    let mut runs: Vec<RunId> = ids.collect();
     runs.sort_unstable();
     runs.dedup();
     runs
 }
 
 fn skim_run_id(text: &[u8]) -> Option<RunId> {
-    let digits = text.strip_prefix(STARTS_WITH.as_bytes())?.get(..36)?;
-    Uuid::try_parse_ascii(digits).ok().map(RunId)
+    run_id_at(text.strip_prefix(STARTS_WITH.as_bytes())?)
+}
+
+fn run_id_at(text: &[u8]) -> Option<RunId> {
+    Uuid::try_parse_ascii(text.get(..36)?).ok().map(RunId)
 }
 
 fn short_enough(what: &str, text: &str) -> Result<(), AppendError> {

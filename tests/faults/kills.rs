@@ -212,13 +212,13 @@ fn kept(server: &Server, promised: &Promised, checked: &mut Checked) {
             Scenario::Green | Scenario::RollbackByHand => &["live"],
         };
         let ended = run.and_then(|run| run["state"].as_str());
-        checked.promise(ended.is_some_and(|state| ends.contains(&state)), || {
+        checked.holds(ended.is_some_and(|state| ends.contains(&state)), || {
             format!("{scenario:?} of {commit} was acknowledged and ended {ended:?}: {run:?}")
         });
     }
     for (id, event) in &promised.accepted {
         let history = server.api("GET", &format!("/v1/runs/{id}/events"), None);
         let is_there = history.is_some_and(|(_, history)| history.to_string().contains(event));
-        checked.promise(is_there, || format!("I1: {event} of run {id} was acknowledged and is gone"));
+        checked.holds(is_there, || format!("I1: {event} of run {id} was acknowledged and is gone"));
     }
 }

@@ -11,6 +11,7 @@ mod fault_proxy;
 mod kills;
 mod outages;
 mod private_docker;
+mod segment;
 
 #[path = "../it/real/crowd.rs"]
 mod crowd;

@@ -43,12 +43,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Takes in one more thing that must hold: what the test itself was promised.
-    pub fn promise(&mut self, kept: bool, what: impl FnOnce() -> String) {
-        self.holds(kept, what);
-    }
-
-    fn holds(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    /// Takes in one more thing that must hold.
+    pub fn holds(&mut self, holds: bool, what: impl FnOnce() -> String) {
         self.questions += 1;
         if !holds {
             let what = what();

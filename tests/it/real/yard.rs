@@ -501,7 +501,7 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if thread::panicking() {
-            let log = fs::read_to_string(self.yard.data.path().with_extension("log")).unwrap_or_default();
+            let log = self.yard.server_log();
             let from = log.len().saturating_sub(6_000);
             eprintln!("--- the server's log ends so ---\n{}", log.get(from..).unwrap_or_default());
         }
