@@ -255,3 +255,20 @@ fn short_enough(what: &str, text: &str) -> Result<(), AppendError> {
 pub(crate) const fn refused(reason: String) -> AppendError {
     AppendError::Refused { reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_before_a_run_s_id_does_not_hide_it() {
+        let run = RunId(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001));
+        let record = format!("{STARTS_WITH}{run}\",\"seq\":1}}");
+        for bit in 0..STARTS_WITH.len() * 8 {
+            let mut bytes = record.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(skim_run_ids(&bytes), [run], "bit {bit}");
+        }
+        assert_eq!(skim_run_ids(record.replace("run_id", "nobody").as_bytes()), []);
+    }
+}
