@@ -15,33 +15,43 @@ use crate::sabotaged;
 /// How long a sweep may take. Deploys wait for it, so it is less than they have.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
+/// After so long a sweep is followed by another: an executor leaves alone what may be of a run that it was not told
+/// of, so the leftovers of one that was over within its first moments are the second sweep's.
+const FOLLOW_UP_MS: u64 = 3_000;
+
+/// The pause after a sweep that could not be finished, as when Docker was away: nobody waits for what it leaves.
+const AGAIN_MS: u64 = 30_000;
+
 /// The longest time between two sweeps, in milliseconds. A daemon may do what a dead engine asked of it long after
 /// the run's last sweep, and a clock that was set back makes leftovers look young: an hour later they are seen.
 const SWEEP_EVERY_MS: u64 = 60 * 60 * 1_000;
 
-/// Sweeps at the start, whenever a run has closed, when a former release need not be kept warm any more, and now and
-/// then.
+/// Sweeps at the start and whenever a run has closed, a little later once more, when a former release need not be
+/// kept warm any more, and now and then.
 pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
+    let mut is_follow_up = false;
     loop {
-        let cooled_ms = match sweep_once(&shared).await {
+        let due_ms = match sweep_once(&shared).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "could not tell what to sweep");
                 None
             }
         };
-        let again_ms = shared.parts.clock.now_ms() + SWEEP_EVERY_MS;
-        let next_ms = cooled_ms.map_or(again_ms, |cooled_ms| cooled_ms.min(again_ms));
+        let pause_ms = if is_follow_up { SWEEP_EVERY_MS } else { FOLLOW_UP_MS };
+        let then_ms = shared.parts.clock.now_ms().saturating_add(pause_ms);
+        let next_ms = due_ms.map_or(then_ms, |due_ms| due_ms.min(then_ms));
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
-            () = shared.sweep_due() => {}
-            () = shared.parts.clock.sleep_until(next_ms) => {}
+            () = shared.sweep_due() => is_follow_up = false,
+            () = shared.parts.clock.sleep_until(next_ms) => is_follow_up = true,
         }
     }
 }
 
-/// Sweeps once and returns when the next warm release cools down, in milliseconds since 1970.
+/// Sweeps once and returns when the next sweep is due, if one is, in milliseconds since 1970: when a warm release has
+/// cooled down, or when this one has to be tried again.
 async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     let _sweeping = shared.sweeping.lock().await;
     let (mut keep, next_ms) = what_to_keep(shared).await?;
@@ -64,7 +74,11 @@ async fn sweep_once(shared: &Shared) -> Result<Option<u64>, EngineError> {
     };
     match swept {
         Ok(removed) => removed.iter().for_each(|line| tracing::info!(removed = line, "swept")),
-        Err(reason) => tracing::warn!(reason, "the sweep could not be finished; the next one goes on"),
+        Err(reason) => {
+            tracing::warn!(reason, "the sweep could not be finished; the next one goes on");
+            let again_ms = shared.parts.clock.now_ms().saturating_add(AGAIN_MS);
+            return Ok(Some(next_ms.map_or(again_ms, |next_ms| next_ms.min(again_ms))));
+        }
     }
     Ok(next_ms)
 }

@@ -222,8 +222,10 @@ pub(crate) fn candidate(
         exposed_ports: Some(vec![inside.clone()]),
         host_config: Some(HostConfig {
             port_bindings: Some(HashMap::from([(inside, Some(vec![binding]))])),
+            // A Docker that comes back after its own kill -9 stops what it finds running and takes that for a
+            // person's stop, so "unless stopped" would leave the app down.
             restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                name: Some(RestartPolicyNameEnum::ALWAYS),
                 maximum_retry_count: None,
             }),
             memory,

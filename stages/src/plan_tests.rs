@@ -161,7 +161,7 @@ fn the_candidate_is_reached_from_this_machine_alone() {
         },
         "HostConfig": {
             "PortBindings": { "8000/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "20007" }] },
-            "RestartPolicy": { "Name": "unless-stopped" },
+            "RestartPolicy": { "Name": "always" },
             "Memory": 268_435_456,
             "MemorySwap": 268_435_456,
             "Init": true,

@@ -1,7 +1,8 @@
 //! Runs the app's release command (migrations) once, in a container of the image that is going to be deployed.
 //!
 //! **Whether it ran must never be guessed.** Its container is kept until the run has moved on; a later attempt
-//! that finds the end of an earlier one takes that for its own, and a container that is gone is `Unknown`.
+//! that finds the end of an earlier one takes that for its own, and a container that is gone is `Unknown`. One that
+//! was ended from outside, as by a restart of Docker, may have done half of its work: that is for a person.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::context::Context;
 use crate::deploy;
 use crate::plan;
 use crate::stopped::Stopped;
+use crate::test::verdict::is_from_outside;
 
 /// How long a command that is out of time may clear up behind itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(20);
@@ -101,6 +103,8 @@ async fn earlier_attempt(
         let former = Order { attempt, key, ..order.clone() };
         let name = plan::one_shot_name("release", &former).map_err(Stopped::failed)?;
         match container::look(context, &former, &name).await.map_err(Stopped::errored)? {
+            // A person knows of that one, and said to try again.
+            Standing::Ended(ended) if was_cut_off(&ended) => {}
             Standing::Ended(_) | Standing::Running => {
                 output.line(&format!("attempt {attempt} did run; its outcome counts"));
                 return container::follow(context, &name, output).await.map(Some);
@@ -117,16 +121,42 @@ fn settings(order: &Order) -> Result<(&Settings, &ReleaseSettings), String> {
     Ok((settings, release.ok_or("the app has no `[release] command`, so there is nothing to run")?))
 }
 
+fn was_cut_off(ended: &Ended) -> bool {
+    !ended.oom && is_from_outside(ended.exit_code)
+}
+
 fn outcome(release: &ReleaseSettings, ended: Ended) -> Outcome {
     if ended.exit_code == 0 {
         return Outcome::Succeeded(Facts::ReleaseCommand);
     }
     let command = crate::lines::clip(&release.command, 120);
     let code = ended.exit_code;
+    if was_cut_off(&ended) {
+        return Outcome::errored(format!(
+            "the release command `{command}` was ended from outside (exit code {code}), by hand or by a restart of \
+             Docker or of this machine: how far it came can't be told; look at the database, then retry or skip"
+        ));
+    }
     let reason = match ended.tail.last() {
         _ if ended.oom => format!("the release command `{command}` ran out of memory (exit code {code})"),
         Some(last) => format!("the release command `{command}` ended with exit code {code}: {last}"),
         None => format!("the release command `{command}` ended with exit code {code} and said nothing"),
     };
     Outcome::Failed(Failure::new(reason).with_tail(ended.tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_ended_from_outside_has_given_no_answer() {
+        let release = ReleaseSettings { command: "flask db upgrade".into(), timeout_ms: 1_000 };
+        let ended = |exit_code, oom| outcome(&release, Ended { exit_code, oom, ..Ended::default() });
+        for code in [137, 143, 255] {
+            assert!(matches!(ended(code, false), Outcome::Errored { .. }), "{code}");
+        }
+        assert!(matches!(ended(1, false), Outcome::Failed(_)), "its own answer");
+        assert!(matches!(ended(137, true), Outcome::Failed(_)), "want of memory is the app's own");
+    }
 }

@@ -226,11 +226,15 @@ pub(crate) fn is_of(run_id: RunId, text: &[u8]) -> bool {
     skim_run_id(text) == Some(run_id)
 }
 
-/// Returns every run that has a record in these bytes, which may be damaged.
+/// Returns every run that has a record in these bytes, which may be damaged: one wrong byte before an id, such as a
+/// flipped bit, does not hide it.
 pub(crate) fn skim_run_ids(bytes: &[u8]) -> Vec<RunId> {
-    let starts = bytes.windows(STARTS_WITH.len()).enumerate();
-    let starts = starts.filter(|(_, window)| *window == STARTS_WITH.as_bytes());
-    let mut runs: Vec<RunId> = starts.filter_map(|(at, _)| skim_run_id(&bytes[at..])).collect();
+    let is_start = |window: &[u8]| {
+        window.iter().zip(STARTS_WITH.as_bytes()).filter(|(found, expected)| found != expected).count() <= 1
+    };
+    let starts = bytes.windows(STARTS_WITH.len()).enumerate().filter(|(_, window)| is_start(window));
+    let ids = starts.filter_map(|(at, _)| run_id_at(&bytes[at + STARTS_WITH.len()..]));
+    let mut runs: Vec<RunId> = ids.collect();
     runs.sort_unstable();
     runs.dedup();
     runs
@@ -252,8 +256,11 @@ pub(crate) fn skim_name(text: &[u8]) -> Option<&[u8]> {
 }
 
 fn skim_run_id(text: &[u8]) -> Option<RunId> {
-    let digits = text.strip_prefix(STARTS_WITH.as_bytes())?.get(..36)?;
-    Uuid::try_parse_ascii(digits).ok().map(RunId)
+    run_id_at(text.strip_prefix(STARTS_WITH.as_bytes())?)
+}
+
+fn run_id_at(text: &[u8]) -> Option<RunId> {
+    Uuid::try_parse_ascii(text.get(..36)?).ok().map(RunId)
 }
 
 fn short_enough(what: &str, text: &str) -> Result<(), AppendError> {
@@ -265,4 +272,21 @@ fn short_enough(what: &str, text: &str) -> Result<(), AppendError> {
 
 pub(crate) const fn refused(reason: String) -> AppendError {
     AppendError::Refused { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_before_a_run_s_id_does_not_hide_it() {
+        let run = RunId(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001));
+        let record = format!("{STARTS_WITH}{run}\",\"seq\":1}}");
+        for bit in 0..STARTS_WITH.len() * 8 {
+            let mut bytes = record.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(skim_run_ids(&bytes), [run], "bit {bit}");
+        }
+        assert_eq!(skim_run_ids(record.replace("run_id", "nobody").as_bytes()), []);
+    }
 }

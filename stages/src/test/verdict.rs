@@ -20,8 +20,9 @@ const NO_TESTS: i64 = 5;
 /// The shell's exit codes for a command that it could not run.
 const NOT_EXECUTABLE: i64 = 126;
 const NOT_FOUND: i64 = 127;
-/// 128 + SIGKILL.
-const KILLED: i64 = 137;
+/// What is seen of a command that was ended from outside: 128 + SIGKILL; 128 + SIGTERM, with which Docker ends
+/// containers when it is restarted; and what Docker says of those that a power cut ended.
+const FROM_OUTSIDE: [i64; 3] = [137, 143, 255];
 
 /// How a test run ended.
 #[derive(Debug, Default)]
@@ -65,10 +66,11 @@ pub(crate) fn of(settings: &TestSettings, finished: Finished) -> Outcome {
         );
         return failed(reason, tests, tail);
     }
-    if exit_code == KILLED && tests.first_failures.is_empty() {
+    // Tests that failed leave a report that says so.
+    if is_from_outside(exit_code) && tests.first_failures.is_empty() {
         return Outcome::errored(format!(
-            "the tests were killed from outside (exit code {KILLED}): by hand, by a restart of Docker, or because \
-             this machine ran out of memory"
+            "the tests were ended from outside (exit code {exit_code}): by hand, by a restart of Docker or of this \
+             machine, or because it ran out of memory"
         ));
     }
     let reason = red(settings, &tests, &tail);
@@ -95,6 +97,11 @@ pub(crate) fn not_installed(tail: Vec<String>) -> Outcome {
         return Outcome::errored(format!("{reason} (the package index could not be reached)"));
     }
     Outcome::Failed(Failure::new(reason).with_tail(tail))
+}
+
+/// Tells whether an exit code says that somebody else ended the command: no answer of its own.
+pub(crate) fn is_from_outside(exit_code: i64) -> bool {
+    FROM_OUTSIDE.contains(&exit_code)
 }
 
 fn found_none(settings: &TestSettings, tests: &TestReport) -> bool {

@@ -87,9 +87,13 @@ fn want_of_memory_names_the_limit_and_how_to_raise_it() {
 }
 
 #[test]
-fn a_kill_from_outside_is_no_answer() {
-    let outcome = of(&TestSettings::default(), ended(137, None));
-    assert!(matches!(outcome, Outcome::Errored { .. }), "{outcome:?}");
+fn an_end_from_outside_is_no_answer() {
+    for code in [137, 143, 255] {
+        let outcome = of(&TestSettings::default(), ended(code, None));
+        assert!(matches!(outcome, Outcome::Errored { .. }), "{code}: {outcome:?}");
+    }
+    let outcome = of(&TestSettings::default(), ended(143, report(3, &["test_red"])));
+    assert!(matches!(outcome, Outcome::Failed(_)), "it had said red before: {outcome:?}");
 }
 
 #[test]

@@ -10,10 +10,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use landfall_tests::counters::publish;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::real::yard::{App, Server, Visitor, Yard, docker, sh, wait_for};
+use crate::real::crowd::Crowd;
+use crate::real::invariants::{Checked, check};
+use crate::real::witness::Witness;
+use crate::real::yard::{App, Server, Yard, docker, sh, wait_for};
 
 /// What holds each stage open long enough to be killed in.
 const STAGES: [(&str, Hold); 9] = [
@@ -45,7 +49,10 @@ fn an_engine_that_is_killed_in_any_stage_is_replaced_by_one_that_finishes_the_ru
     let mut version = app.version("0.0.0");
     app.push(&server);
     assert_eq!(server.ended()["state"], "live");
-    let visitor = Visitor::start(&yard);
+    let witness = Witness::of(&yard);
+    witness.listen(&yard);
+    let crowd = Crowd::start(&yard, 2, 2);
+    let mut checked = Checked::default();
     for (nth, (stage, hold)) in STAGES.into_iter().enumerate() {
         let since = now();
         version = app.version(&format!("{}.0.0", nth + 1));
@@ -67,6 +74,7 @@ fn an_engine_that_is_killed_in_any_stage_is_replaced_by_one_that_finishes_the_ru
         server.kill();
         drop((frozen, gate));
         server = git.server(&yard);
+        witness.listen(&yard);
         let run = server.ended();
         assert_eq!(run["state"], "live", "killed in {stage}: {run}");
         assert_eq!(yard.serves().as_deref(), Some(version.as_str()), "killed in {stage}");
@@ -77,6 +85,7 @@ fn an_engine_that_is_killed_in_any_stage_is_replaced_by_one_that_finishes_the_ru
         assert_eq!(released.len(), 1, "killed in {stage}: one release command a run: {released:?}");
         // The live release and the warm one; no candidate, no test container is left.
         wait_for("the sweep", || (yard.containers().len() == 2).then_some(()));
+        check(&yard, &server, &witness, &mut checked);
     }
 
     // A red smoke test, and a kill in the middle of the rollback.
@@ -89,13 +98,23 @@ fn an_engine_that_is_killed_in_any_stage_is_replaced_by_one_that_finishes_the_ru
     server.kill();
     drop(frozen);
     server = git.server(&yard);
+    witness.listen(&yard);
     let run = server.ended();
     assert_eq!(run["state"], "rolled_back", "{run}");
     assert_eq!(yard.serves().as_deref(), Some(version.as_str()), "the former version serves");
     assert!(happened(&server, "rollback_succeeded"));
     assert_eq!(yard.ops.notices().len(), 1, "ops are told once: {:?}", yard.ops.notices());
     wait_for("the sweep", || (yard.containers().len() == 2).then_some(()));
-    visitor.leave();
+    check(&yard, &server, &witness, &mut checked);
+    let (asked, failed) = crowd.leave();
+    let mut counted =
+        vec![("kills, one in each stage and one in a rollback".into(), STAGES.len() as u64 + 1)];
+    counted.extend(checked.counted());
+    counted.push(("requests at the public address".into(), asked));
+    counted.push(("failed requests".into(), failed.len() as u64));
+    publish(env!("CARGO_TARGET_TMPDIR"), "kills_at_named_points", &counted).unwrap();
+    assert!(checked.violations.is_empty(), "{:#?}", checked.violations);
+    assert!(asked > 100 && failed.is_empty(), "{} of {asked} failed: {:?}", failed.len(), failed.first());
     server.stop();
 }
 

@@ -3,7 +3,10 @@
 //! Each test has its own data folder, ports and log id, and removes what it made when it ends, red or green.
 
 mod bad_input;
+mod crowd;
+mod invariants;
 mod killed;
 mod rows;
 mod run_command;
+mod witness;
 mod yard;

@@ -239,12 +239,17 @@ impl App {
     }
 
     pub fn push(&self, server: &Server) -> Output {
+        self.pushing(server).output().unwrap()
+    }
+
+    /// Returns the command that pushes what is committed now, whatever is committed later.
+    pub fn pushing(&self, server: &Server) -> Command {
         let url = format!("http://landfall:{TOKEN}@127.0.0.1:{}/git/hello.git", server.yard.port);
-        Command::new("git")
-            .args(["-C", self.path().to_str().unwrap(), "push", &url, "HEAD:main"])
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .output()
-            .unwrap()
+        let head = self.git(&["rev-parse", "HEAD"]);
+        let mut git = Command::new("git");
+        git.args(["-C", self.path().to_str().unwrap(), "push", &url, &format!("{head}:refs/heads/main")]);
+        git.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
+        git
     }
 
     /// Pushes without waiting for the run: the pusher hangs up as soon as the run has started.
@@ -271,11 +276,19 @@ pub struct Yard {
     pub data: TempDir,
     pub port: u16,
     pub proxy_port: u16,
+    /// Where a Docker engine of the test's own listens. None: the machine's.
+    engine: Option<String>,
 }
 
 impl Yard {
     pub fn new() -> Arc<Self> {
+        Self::on(None)
+    }
+
+    /// Returns a yard whose server works with the Docker engine that listens there.
+    pub fn on(engine: Option<String>) -> Arc<Self> {
         Arc::new(Self {
+            engine,
             registry: Registry::start(),
             developer: Inbox::start(),
             ops: Inbox::start(),
@@ -296,7 +309,20 @@ impl Yard {
             .env("OPS_WEBHOOK", &self.ops.url)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
+        command.envs(self.engine.iter().map(|host| ("DOCKER_HOST", host)));
         command
+    }
+
+    /// Returns the docker command, for the engine that the server works with.
+    pub fn docker(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(args).envs(self.engine.iter().map(|host| ("DOCKER_HOST", host)));
+        command
+    }
+
+    /// Returns what the server has said so far, in all of its lives.
+    pub fn server_log(&self) -> String {
+        fs::read_to_string(self.data.path().with_extension("log")).unwrap_or_default()
     }
 
     pub fn proxy_pid(&self) -> u32 {
@@ -317,7 +343,7 @@ impl Yard {
     pub fn containers(&self) -> Vec<String> {
         let Some(log) = self.log_id() else { return Vec::new() };
         let filter = format!("label=landfall.log={log}");
-        let names = docker(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
+        let names = sh(&mut self.docker(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]));
         names.lines().map(str::to_owned).collect()
     }
 
@@ -359,10 +385,10 @@ impl Drop for Yard {
             (vec!["images", "-q"], vec!["rmi", "-f"]),
             (vec!["volume", "ls", "-q"], vec!["volume", "rm", "-f"]),
         ] {
-            let found = Command::new("docker").args(list).args(["--filter", &filter]).output();
+            let found = self.docker(&list).args(["--filter", &filter]).output();
             let found = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
             for id in found.unwrap_or_default().lines() {
-                let _ = Command::new("docker").args(&remove).arg(id).output();
+                let _ = self.docker(&remove).arg(id).output();
             }
         }
     }
@@ -380,6 +406,18 @@ impl Server {
     }
 
     pub fn start_with(yard: &Arc<Yard>, change: impl FnOnce(&mut Command)) -> Self {
+        let server = Self::launch(yard, change);
+        server.until_ready();
+        server
+    }
+
+    /// Waits until it answers.
+    pub fn until_ready(&self) {
+        wait_for("the server", || self.api("GET", "/healthz", None).filter(|(status, _)| *status == 200));
+    }
+
+    /// Starts the process, and does not wait for what comes of it.
+    pub fn launch(yard: &Arc<Yard>, change: impl FnOnce(&mut Command)) -> Self {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(yard.data.path().with_extension("log"));
         let log = log.unwrap();
@@ -390,9 +428,7 @@ impl Server {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         change(&mut command);
-        let server = Self { process: command.spawn().unwrap(), yard: Arc::clone(yard) };
-        wait_for("the server", || server.api("GET", "/healthz", None).filter(|(status, _)| *status == 200));
-        server
+        Self { process: command.spawn().unwrap(), yard: Arc::clone(yard) }
     }
 
     /// Ends the server as a power cut would.
@@ -465,7 +501,7 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if thread::panicking() {
-            let log = fs::read_to_string(self.yard.data.path().with_extension("log")).unwrap_or_default();
+            let log = self.yard.server_log();
             let from = log.len().saturating_sub(6_000);
             eprintln!("--- the server's log ends so ---\n{}", log.get(from..).unwrap_or_default());
         }
