@@ -5,10 +5,12 @@
 //! - [`ReadOnlyLog`]: the same log, read beside a running server or from a copy.
 //! - [`MemoryStore`]: the same rules, without a disk.
 //! - [`OutputDir`]: what stages printed.
+//! - [`backup`]: a copy of a data folder in one file, made beside a running server, and its restore.
 //! - [`contract`]: what every event store promises, as tests.
 //! - [`disk`]: the seam below the log, and a disk that fails.
 
 mod admit;
+pub mod backup;
 pub mod contract;
 mod data_dir;
 pub mod disk;
@@ -31,6 +33,8 @@ pub use memory::MemoryStore;
 pub use output::OutputChunk;
 pub use output::OutputDir;
 pub use output::OutputFile;
+pub use output::Pruned;
+pub use output::PrunedOutput;
 pub use read_only::ReadOnlyLog;
 pub use read_only::open_read_only;
 pub use segment::OpenReport;
