@@ -21,7 +21,7 @@ const PAGE: usize = 1_000;
 /// What is kept beside what must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A run that moved within this time keeps its outputs, in milliseconds.
+    /// A run that moved less than so many milliseconds ago keeps its outputs.
     pub older_than_ms: u64,
     /// So many of the newest closed runs of each app and environment keep theirs, however old they are.
     pub keep: usize,
@@ -50,7 +50,7 @@ pub async fn prunable(
             let is_recent = *newer < limits.keep;
             *newer += 1;
             // A clock that was set back makes a run young, and never old.
-            let is_old = now_ms.saturating_sub(run.updated_ms) > limits.older_than_ms;
+            let is_old = now_ms.saturating_sub(run.updated_ms) >= limits.older_than_ms;
             if is_old && !is_recent && !needed.contains(&run.id) {
                 prunable.push(run.id);
             }

@@ -8,7 +8,7 @@ use landfall_engine::core::event::Envelope;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{EventStore, RunQuery};
-use landfall_store::{OutputDir, ReadOnlyLog, Verification, open_read_only};
+use landfall_store::{OutputDir, Pruned, ReadOnlyLog, Verification, open_read_only};
 
 use super::feed::{Feed, feed};
 use super::ids::{RunName, pick};
@@ -118,6 +118,21 @@ impl Source {
         match self {
             Self::Folder { log, .. } => Ok(Some(log.verify().await?)),
             Self::Server(_) => Ok(None),
+        }
+    }
+
+    /// Returns what was pruned of what a run's stages printed; None when nothing was.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when the note of it can't be read.
+    pub async fn pruned(&self, run_id: RunId) -> Result<Option<Pruned>, Fault> {
+        match self {
+            Self::Folder { outputs, .. } => outputs
+                .pruned(run_id)
+                .await
+                .map_err(|error| Fault::io("could not tell which outputs were pruned", error)),
+            Self::Server(client) => Ok(client.outputs(run_id).await?.pruned),
         }
     }
 

@@ -8,4 +8,5 @@ mod fixture;
 mod health;
 mod http;
 mod live;
+mod prune;
 mod push;

@@ -48,10 +48,7 @@ pub fn archive_runs(
     now_ms: u64,
 ) -> Result<Archived, BackupError> {
     if file.symlink_metadata().is_ok() {
-        return Err(refused(format!(
-            "{} is there already, and may be the only copy of what was pruned before; name another file",
-            file.display()
-        )));
+        return Err(BackupError::Exists { file: file.to_owned() });
     }
     let draft = draft_of(file);
     let made = make(data, runs, &draft, now_ms).and_then(|archived| {

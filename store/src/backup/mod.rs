@@ -94,6 +94,12 @@ pub enum BackupError {
         /// The folder.
         folder: PathBuf,
     },
+    /// There is a file where an archive would go. **Name another.**
+    #[error("{} is there already, and may be the only copy of what was pruned before; name another file", file.display())]
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
     /// The disk refused. **Look at the disk.**
     #[error("{doing} failed")]
     Disk {

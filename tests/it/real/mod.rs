@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod killed;
+mod retention;
 mod rows;
 mod run_command;
 mod yard;
