@@ -26,7 +26,7 @@ async fn old_outputs_go_and_rollback_targets_and_open_and_parked_runs_stay() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(data.path()).await;
     let (client, copy) = (server.client(), WorkingCopy::new().await);
-    copy.commit("landfall.toml", "service = \"shop\"\n[deploy]\nretain = 2\n").await;
+    copy.commit("landfall.toml", "[deploy]\nretain = 2\n[release]\ncommand = \"migrate\"\n").await;
     let mut runs = Vec::new();
     for version in 1..=5 {
         let run = pushed(&server, &copy, &format!("app = {version}\n")).await;
@@ -36,7 +36,8 @@ async fn old_outputs_go_and_rollback_targets_and_open_and_parked_runs_stay() {
     server.stages.end(Stage::Test, Outcome::failed("red"));
     let red = pushed(&server, &copy, "red\n").await;
     server.settled(red).await;
-    server.stages.end(Stage::Smoke, Outcome::errored("no reply"));
+    // A release command is never tried twice by the engine itself.
+    server.stages.end(Stage::ReleaseCommand, Outcome::errored("no reply"));
     server.stages.mend(Stage::Test);
     server.stages.hold(Stage::Build);
     let open = pushed(&server, &copy, "open\n").await;
@@ -95,7 +96,7 @@ async fn old_outputs_go_and_rollback_targets_and_open_and_parked_runs_stay() {
     assert_eq!(client.prune(&all()).await.unwrap().runs, []);
     client.cancel(open, "enough").await.unwrap();
     server.settled(open).await;
-    server.stages.mend(Stage::Smoke);
+    server.stages.mend(Stage::ReleaseCommand);
     for target in [runs[2], runs[3], runs[4]] {
         let request = RollbackRequest { to: Some(target), ..RollbackRequest::default() };
         let back = client.rollback("shop", &request).await.unwrap().run_id;

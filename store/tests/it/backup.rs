@@ -500,3 +500,12 @@ fn restore_in_memory(bytes: &[u8]) -> Result<Contents, BackupError> {
     std::io::Write::write_all(&mut file, bytes).unwrap();
     check_file(file.path())
 }
+
+#[test]
+fn a_backup_of_the_first_format_is_read_for_ever() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-1.tar");
+    let place = tempfile::tempdir().unwrap();
+    let contents = restored_from(&file, &place.path().join("restored")).unwrap();
+    let told = serde_json::to_string_pretty(&contents).unwrap() + "\n";
+    assert_eq!(told, include_str!("../../fixtures/backup-1.txt"));
+}
