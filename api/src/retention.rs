@@ -102,7 +102,8 @@ pub async fn prune(
     let mut report = PruneReport { dry_run: *dry_run, ..PruneReport::default() };
     let old = prunable(store, now_ms, Limits { older_than_ms, keep: *keep }).await?;
     for run_id in old.into_iter().filter(|run| runs.as_ref().is_none_or(|runs| runs.contains(run))) {
-        if !dry_run && began.elapsed() > TIME_FOR_OUTPUTS {
+        // After some progress only: whoever asks again must come to an end.
+        if !report.runs.is_empty() && !dry_run && began.elapsed() > TIME_FOR_OUTPUTS {
             report.more = true;
             break;
         }
