@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 
 use crate::data_dir::{ServerNote, Token};
 use crate::error::Problem;
+use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
-    ACTOR_HEADER, AppLine, AppList, Because, OutputLine, OutputText, RollbackRequest, RunLink, RunPage,
+    ACTOR_HEADER, AppLine, AppList, Because, OutputList, OutputText, RollbackRequest, RunLink, RunPage,
     ServerInfo, TriggerRequest,
 };
 
@@ -211,13 +212,18 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError`].
-    pub async fn outputs(&self, run_id: RunId) -> Result<Vec<OutputLine>, ClientError> {
-        #[derive(Deserialize)]
-        struct Outputs {
-            outputs: Vec<OutputLine>,
-        }
-        let answer: Outputs = self.get(&format!("/v1/runs/{run_id}/output"), "listing outputs").await?;
-        Ok(answer.outputs)
+    pub async fn outputs(&self, run_id: RunId) -> Result<OutputList, ClientError> {
+        self.get(&format!("/v1/runs/{run_id}/output"), "listing outputs").await
+    }
+
+    /// Gives up what is old.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn prune(&self, request: &PruneRequest) -> Result<PruneReport, ClientError> {
+        let post = self.request(Method::POST, "/v1/prune");
+        self.json(post.json(request).timeout(ANSWER_TIMEOUT), "pruning").await
     }
 
     /// Follows what an attempt at a stage prints, from its beginning to its end.

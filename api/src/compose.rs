@@ -154,6 +154,40 @@ impl Landfall {
     }
 }
 
+/// A data folder that is held, with stages that can sweep, and no engine: nothing is driven.
+#[derive(Debug)]
+pub struct AtRest {
+    /// What an engine would be made of.
+    pub parts: Parts,
+    /// What stages printed.
+    pub outputs: Arc<OutputDir>,
+}
+
+impl AtRest {
+    /// Opens a data folder and leaves its runs and its proxy as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ComposeError`], one message that says what to do.
+    pub async fn open(data: PathBuf) -> Result<Self, ComposeError> {
+        let Opened { store, outputs, report } = open_folder(data.clone(), Options::default()).await?;
+        if let Some(damage) = &report.damage {
+            return Err(ComposeError::Damaged { folder: data, damage: damage.to_string() });
+        }
+        let data = absolute(&data);
+        let proxy_socket = data.join("proxy").join(ADMIN_SOCKET);
+        let secrets = Secrets::from_process(None)?;
+        let executor = FlaskStages::new(FlaskStagesConfig { data, secrets, proxy_socket, docker: None })?;
+        let parts = Parts {
+            store,
+            executor: Arc::new(executor),
+            outputs: Arc::clone(&outputs) as _,
+            clock: Arc::new(SystemClock),
+        };
+        Ok(Self { parts, outputs })
+    }
+}
+
 /// Returns where the traffic comes in: where the proxy that runs has it, or had it last.
 async fn usual_address(proxy_dir: &Path) -> SocketAddr {
     if let Ok(info) = ProxyClient::in_dir(proxy_dir).info().await {

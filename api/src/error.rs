@@ -25,6 +25,8 @@ pub enum ApiError {
     Unauthorized,
     /// There is nothing of that name.
     NotFound(String),
+    /// It was there, and was given up on purpose.
+    Gone(String),
     /// The rules say no. **Read why.**
     Refused(String),
     /// The body is longer than anything that is asked for here.
@@ -71,6 +73,7 @@ impl ApiError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Gone(_) => StatusCode::GONE,
             Self::Refused(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -86,6 +89,7 @@ impl ApiError {
             Self::BadRequest(_) => ("bad-request", "The request is wrong"),
             Self::Unauthorized => ("unauthorized", "The token is missing or wrong"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
+            Self::Gone(_) => ("gone", "It is not kept any more"),
             Self::Refused(_) => ("refused", "The rules say no"),
             Self::TooLarge(_) => ("too-large", "The request is too large"),
             Self::Broken(_) => ("broken", "A history can't be read"),
@@ -97,6 +101,7 @@ impl ApiError {
         let detail = match self {
             Self::BadRequest(detail)
             | Self::NotFound(detail)
+            | Self::Gone(detail)
             | Self::Refused(detail)
             | Self::TooLarge(detail)
             | Self::Broken(detail)

@@ -8,6 +8,7 @@ use std::io;
 use landfall_engine::EngineError;
 use landfall_engine::core::command::Rejected;
 use landfall_engine::ports::{BoxError, ReadError};
+use landfall_store::backup::BackupError;
 
 use crate::client::ClientError;
 
@@ -105,10 +106,21 @@ impl From<ReadError> for Fault {
     }
 }
 
+impl From<BackupError> for Fault {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Open(error) => Self::not_had(error),
+            BackupError::Damaged { .. } | BackupError::Refused { .. } => Self::Unsound(error.to_string()),
+            BackupError::Occupied { .. } | BackupError::Exists { .. } => Self::Refused(error.to_string()),
+            BackupError::Disk { .. } => Self::not_had(error),
+        }
+    }
+}
+
 impl From<ClientError> for Fault {
     fn from(error: ClientError) -> Self {
         match (error.status(), &error) {
-            (Some(404), _) => Self::NotFound(error.to_string()),
+            (Some(404 | 410), _) => Self::NotFound(error.to_string()),
             (Some(409), _) => Self::Refused(error.to_string()),
             (Some(429), _) => Self::unavailable("the server took no new run", error),
             (Some(400..=499), _) => Self::Usage(error.to_string()),

@@ -3,6 +3,7 @@
 //! - [`compose`]: a data folder opened, with its proxy, its stages and its engine.
 //! - [`server`]: the HTTP API. [`git_remote`]: `git push` over the same port.
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
+//! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
 //! - [`proxy`]: the process that carries the apps' traffic.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
@@ -21,4 +22,5 @@ pub mod limits;
 pub mod lines;
 pub mod picture;
 pub mod proxy;
+pub mod retention;
 pub mod server;

@@ -21,6 +21,7 @@ use crate::lanes::Lanes;
 use crate::limits::{Busy, Limits};
 use crate::ports::{AppendError, Clock, EventStore, Low, OutputLog, ReadError, RunQuery, StageExecutor};
 use crate::sabotaged;
+use crate::sweep::{Swept, sweep_now};
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
 const MAILBOX_MAX: usize = 32;
@@ -318,6 +319,20 @@ impl Engine {
         }
     }
 
+    /// Removes what nobody needs any more, as the engine does by itself after each run, and says what that was.
+    /// `dry`: nothing is removed, and what would be is told.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when the log can't tell what is needed.
+    pub async fn sweep(&self, dry: bool) -> Result<Swept, EngineError> {
+        let _sweeping = self.shared.sweeping.lock().await;
+        tokio::select! {
+            () = self.shared.stop.cancelled() => Err(EngineError::Stopping),
+            swept = sweep_now(&self.shared.parts, || self.shared.driven_runs(), dry) => Ok(swept?.0),
+        }
+    }
+
     /// Returns the store that the engine works on.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.shared.parts.store
@@ -541,10 +556,7 @@ impl Shared {
 
     /// Returns a run and when its last attempt began.
     pub(crate) async fn load(&self, run_id: RunId) -> Result<Option<(Run, u64)>, EngineError> {
-        let envelopes = self.parts.store.events(run_id).await?;
-        let intent = envelopes.iter().rev().find(|envelope| is_intent(&envelope.event));
-        let since_ms = intent.or(envelopes.last()).map_or(0, |envelope| envelope.recorded_at_ms);
-        Ok(replay_all(&envelopes)?.map(|run| (run, since_ms)))
+        load(&*self.parts.store, run_id).await
     }
 
     /// Stops everything: the log can't be trusted to take another event.
@@ -565,6 +577,14 @@ impl Shared {
     fn driven(&self) -> MutexGuard<'_, HashMap<RunId, Handle>> {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns a run and when its last attempt began.
+pub(crate) async fn load(store: &dyn EventStore, run_id: RunId) -> Result<Option<(Run, u64)>, EngineError> {
+    let envelopes = store.events(run_id).await?;
+    let intent = envelopes.iter().rev().find(|envelope| is_intent(&envelope.event));
+    let since_ms = intent.or(envelopes.last()).map_or(0, |envelope| envelope.recorded_at_ms);
+    Ok(replay_all(&envelopes)?.map(|run| (run, since_ms)))
 }
 
 async fn halt_with_store(shared: Arc<Shared>) {

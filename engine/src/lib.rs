@@ -4,6 +4,7 @@
 //! - [`ports`]: what the engine asks of the world.
 //! - [`engine`]: the handle that people embed.
 //! - [`limits`]: how much it takes on.
+//! - [`retention`]: which runs are so old that what they printed may go.
 //! - [`audit`] and [`timeline`]: a run's history checked, and drawn. No executor is in reach.
 //!
 //! No Docker, no disk, no HTTP: those are `landfall-stages`, `landfall-store` and `landfall`.
@@ -16,6 +17,7 @@ pub mod engine;
 mod lanes;
 pub mod limits;
 pub mod ports;
+pub mod retention;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod sweep;
@@ -24,6 +26,7 @@ mod wording;
 
 pub use engine::{Engine, EngineError, Parts, Triggered};
 pub use limits::Limits;
+pub use sweep::{Swept, sweep_at_rest};
 
 /// Tells whether this thread is broken on purpose in the way that is named; never, in what people run.
 #[cfg(feature = "sabotage")]

@@ -334,6 +334,8 @@ pub struct Keep {
     pub containers: BTreeSet<String>,
     /// Images that can be rolled back to, as `repository@digest`.
     pub images: BTreeSet<String>,
+    /// True: nothing is removed, and what would be is told.
+    pub dry: bool,
 }
 
 /// What acts. At-least-once is the contract: look before you make, name things after the key, take
@@ -361,7 +363,7 @@ pub trait StageExecutor: Send + Sync + fmt::Debug + 'static {
     /// Sends a notice and returns what the receiver said.
     async fn notify(&self, order: &NoticeOrder) -> Result<String, String>;
 
-    /// Removes what nobody owns any more and returns a line for each thing removed.
+    /// Removes what nobody owns any more and returns a line for each thing removed; a dry sweep removes nothing.
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String>;
 }
 

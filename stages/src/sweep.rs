@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// to keep was made are the next sweep's.
 const TOO_YOUNG_MS: u64 = 2_000;
 
-/// Removes what nobody owns, and returns a line for each thing. One that can't be removed does not stop the others.
+/// Removes what nobody owns, and returns a line for each thing; a dry sweep only tells. One that can't be removed does not stop the others.
 pub(crate) async fn sweep(context: &Context, keep: &Keep) -> Result<Vec<String>, String> {
     let owners = Owners { keep };
     let mut removed = Vec::new();
@@ -87,7 +87,8 @@ async fn containers(context: &Context, owners: &Owners<'_>) -> Result<Vec<String
         if !owners.is_orphan(&labels) || owners.keep.containers.contains(&name) || is_routed {
             continue;
         }
-        match remove_container(context, &name, GRACE).await {
+        let done = if owners.keep.dry { Ok(()) } else { remove_container(context, &name, GRACE).await };
+        match done {
             Ok(()) => removed.push(format!("container {name}")),
             Err(reason) => tracing::warn!(reason, "a container could not be swept"),
         }
@@ -103,6 +104,10 @@ async fn volumes(context: &Context, owners: &Owners<'_>) -> Result<Vec<String>, 
     let mut removed = Vec::new();
     for volume in listed.volumes.unwrap_or_default() {
         if !owners.is_orphan(&volume.labels) {
+            continue;
+        }
+        if owners.keep.dry {
+            removed.push(format!("volume {}", volume.name));
             continue;
         }
         let options = RemoveVolumeOptionsBuilder::default().build();
@@ -126,6 +131,10 @@ async fn networks(context: &Context, owners: &Owners<'_>) -> Result<Vec<String>,
             continue;
         }
         let name = network.name.unwrap_or_else(|| id.clone());
+        if owners.keep.dry {
+            removed.push(format!("network {name}"));
+            continue;
+        }
         match docker.ask(docker.api().remove_network(&id)).await {
             Ok(()) => removed.push(format!("network {name}")),
             Err(error) => warn("network", &name, &error),
@@ -150,6 +159,10 @@ async fn images(context: &Context, owners: &Owners<'_>) -> Result<Vec<String>, S
         let names: Vec<&String> = image.repo_tags.iter().filter(ours).collect();
         let names = if names.is_empty() { vec![&image.id] } else { names };
         for name in names {
+            if owners.keep.dry {
+                removed.push(format!("image {name}"));
+                continue;
+            }
             let options = RemoveImageOptionsBuilder::default().build();
             match docker.ask(docker.api().remove_image(name, Some(options), None)).await {
                 Ok(_) => removed.push(format!("image {name}")),
@@ -178,7 +191,8 @@ async fn work_folders(context: &Context, owners: &Owners<'_>) -> Result<Vec<Stri
         if !owners.is_over(run) {
             continue;
         }
-        match tokio::fs::remove_dir_all(&path).await {
+        let done = if owners.keep.dry { Ok(()) } else { tokio::fs::remove_dir_all(&path).await };
+        match done {
             Ok(()) => removed.push(format!("folder {}", path.display())),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a work folder could not be swept");

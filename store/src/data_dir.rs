@@ -9,6 +9,7 @@
 //! DATA/reserve       room that is given back when the disk is full
 //! DATA/checkpoints/  signed heads of the log, and the public key
 //! DATA/checkpoint.key  the key that signs them
+//! DATA/RESTORED      a backup was restored here, and no engine has had it since
 //! ```
 
 use std::error::Error as _;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use landfall_engine::timeline::timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -124,6 +126,20 @@ pub enum OpenError {
         /// What this version knows.
         known: u32,
     },
+    /// It was restored from a backup, and its log may be driven elsewhere. **Stop the other engine, then take it
+    /// over.**
+    #[error(
+        "{} was restored from a backup of {}, and the log in it may have a server still: two of them undo each \
+         other's work. Make sure that the other one is stopped for good, look at `landfall runs --open` (those go \
+         on), then start once with `landfall serve --take-over`",
+        folder.display(), timestamp(*created_ms)
+    )]
+    Restored {
+        /// The folder.
+        folder: PathBuf,
+        /// When the backup was made, in milliseconds since 1970.
+        created_ms: u64,
+    },
     /// The disk is full. **Make room.**
     #[error("no space left for {}; make room and start again", folder.display())]
     NoSpace {
@@ -168,6 +184,7 @@ impl DataDir {
         let failed = |doing| move |source| classify(folder, folder, doing, source);
         make_folder(folder).map_err(failed("making the data folder"))?;
         refuse_strangers(folder)?;
+        refuse_restored(folder)?;
         let held = lock(folder)?;
         let log_id = match read_meta(folder)? {
             Some(meta) => meta.log_id,
@@ -201,6 +218,25 @@ impl DataDir {
         tracing::info!(folder = %folder.display(), "{report}");
         Ok(Opened { store: Arc::new(store), outputs: Arc::new(outputs), report })
     }
+
+    /// Takes over a folder that was restored: whoever calls this knows that no other engine works on its log any
+    /// more. A folder that was not restored is left as it is. Returns whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is in the way and what to do.
+    pub fn take_over(folder: impl AsRef<Path>) -> Result<bool, OpenError> {
+        let folder = folder.as_ref();
+        let failed = |source| classify(folder, folder, "taking over a restored folder", source);
+        if !folder.join(RESTORED_FILE).exists() {
+            return Ok(false);
+        }
+        let held = lock(folder)?;
+        fs::remove_file(folder.join(RESTORED_FILE)).map_err(failed)?;
+        sync_folder(folder).map_err(failed)?;
+        held.unlock().map_err(failed)?;
+        Ok(true)
+    }
 }
 
 /// Returns how checkpoints are signed. Without a key runs go on, and nothing is signed.
@@ -212,6 +248,37 @@ fn checkpoint_place(folder: &Path, checkpoints: PathBuf) -> Option<CheckpointPla
             None
         }
     }
+}
+
+/// The file that a restore leaves until somebody says that no other engine works on this log.
+pub(crate) const RESTORED_FILE: &str = "RESTORED";
+
+/// The content of [`RESTORED_FILE`]. For people, and for the message that names it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    pub(crate) restored_ms: u64,
+    /// When the backup was made.
+    pub(crate) created_ms: u64,
+    pub(crate) head_seq: u64,
+}
+
+/// Refuses a folder that was restored, until somebody takes it over.
+fn refuse_restored(folder: &Path) -> Result<(), OpenError> {
+    let path = folder.join(RESTORED_FILE);
+    match fs::read(&path) {
+        Ok(text) => {
+            // What is in it is told; that it is there is what counts.
+            let note: Restored = serde_json::from_slice(&text).unwrap_or_default();
+            Err(OpenError::Restored { folder: folder.to_owned(), created_ms: note.created_ms })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(classify(folder, &path, "looking for the note of a restore", error)),
+    }
+}
+
+/// Returns the identity of the log that a META names.
+pub(crate) fn parse_log_id(meta: &[u8]) -> Option<Uuid> {
+    serde_json::from_slice::<Meta>(meta).ok().map(|meta| meta.log_id)
 }
 
 /// Returns the identity of the log in a folder that nobody need hold.

@@ -6,10 +6,12 @@
 //! - [`MemoryStore`]: the same rules, without a disk.
 //! - [`Checkpoint`]: a signed head of the log; [`Audit`] holds the log against what was signed.
 //! - [`OutputDir`]: what stages printed.
+//! - [`backup`]: a copy of a data folder in one file, made beside a running server, and its restore.
 //! - [`contract`]: what every event store promises, as tests.
 //! - [`disk`]: the seam below the log, and a disk that fails.
 
 mod admit;
+pub mod backup;
 mod checkpoint;
 pub mod contract;
 mod data_dir;
@@ -46,6 +48,8 @@ pub use memory::MemoryStore;
 pub use output::OutputChunk;
 pub use output::OutputDir;
 pub use output::OutputFile;
+pub use output::Pruned;
+pub use output::PrunedOutput;
 pub use read_only::ReadOnlyLog;
 pub use read_only::StoredEvent;
 pub use read_only::open_read_only;

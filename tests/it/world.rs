@@ -408,9 +408,9 @@ impl StageExecutor for World {
             if !stays {
                 removed.push(format!("container {name}"));
             }
-            stays
+            stays || keep.dry
         });
-        things.folders.retain(|run| keep.runs.contains(run));
+        things.folders.retain(|run| keep.runs.contains(run) || keep.dry);
         Ok(removed)
     }
 }

@@ -6,9 +6,11 @@ use super::feed::{Happening, begins};
 use super::follow::is_settled;
 use super::source::Source;
 use super::stdout;
+use super::world::said;
 use crate::cli::{Global, LogsArgs};
 use crate::fault::Fault;
 use crate::picture::model::Picture;
+use crate::server::gone_in_words;
 
 /// Prints what the stages of a run printed, each under its name.
 ///
@@ -27,6 +29,7 @@ pub async fn run(global: &Global, args: LogsArgs) -> Result<u8, Fault> {
         true => source.live_feed(run_id).await?,
         false => source.feed(run_id).await?,
     };
+    let pruned = source.pruned(run_id).await?;
     let mut picture = Picture::default();
     let mut is_wanted = false;
     // Said with the first line under it: most stages print nothing.
@@ -41,6 +44,10 @@ pub async fn run(global: &Global, args: LogsArgs) -> Result<u8, Fault> {
             Happening::Event(envelope) => {
                 if let Some((name, attempt)) = begins(&envelope.event) {
                     is_wanted = args.stage.as_ref().is_none_or(|stage| stage == name);
+                    let gone = pruned.as_ref().and_then(|pruned| Some((pruned, pruned.of(name, attempt)?)));
+                    if let Some((pruned, gone)) = gone.filter(|_| is_wanted) {
+                        said(&gone_in_words(pruned, gone));
+                    }
                     heading = args.stage.is_none().then(|| heading_of(name, attempt));
                 }
                 picture.take(&envelope);

@@ -1,5 +1,6 @@
 //! What each command does. Reading goes through [`source`], changing through [`world`].
 
+pub mod backup;
 pub mod decide;
 pub mod export;
 pub mod feed;
@@ -8,8 +9,10 @@ pub mod hook;
 pub mod ids;
 pub mod logs;
 pub mod parked;
-mod proxy;
+pub mod proxy;
+pub mod prune;
 pub mod replay;
+pub mod restore;
 pub mod rollback;
 pub mod run;
 pub mod runs;
@@ -61,6 +64,9 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
             decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await
         }
         Command::Rollback(args) => rollback::run(&global, args).await,
+        Command::Prune(args) => prune::run(&global, args).await,
+        Command::Backup(args) => backup::run(&global, args).await,
+        Command::Restore(args) => restore::run(&global, args).await,
         Command::Proxy(args) => proxy::run(args).await,
         Command::Version(args) => version::run(args).await,
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
+use landfall_store::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,9 @@ pub struct ServeArgs {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// The data folder was restored from a backup, and no other server works on its log any more.
+    #[arg(long)]
+    pub take_over: bool,
     /// File with the token that opens the API. Default: $LANDFALL_TOKEN, else DATA/token, which is made.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
@@ -77,6 +81,11 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
         limits: args.limits.engine(),
         store: args.limits.store(),
     };
+    if args.take_over && DataDir::take_over(&data).map_err(not_started)? {
+        said(
+            "the restored folder is taken over; runs that were open go on, containers of runs that are not in its log are removed",
+        );
+    }
     let landfall = Landfall::open(options).await.map_err(not_started)?;
     let served = serve(&landfall, server, &data, &exe, &args, signals).await;
     landfall.shutdown().await;

@@ -9,7 +9,7 @@ use landfall_engine::core::lane::{LaneId, Release};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{EventStore, RunQuery};
-use landfall_store::{OutputDir, ReadOnlyLog, Verification, open_read_only};
+use landfall_store::{OutputDir, Pruned, ReadOnlyLog, Verification, open_read_only};
 
 use super::feed::{Feed, Outputs, feed};
 use super::ids::{RunName, pick};
@@ -147,6 +147,21 @@ impl Source {
         let pieces: Vec<String> =
             pieces.filter_map(|piece| std::future::ready(piece.ok().map(|piece| piece.text))).collect().await;
         pieces.concat().lines().map(str::to_owned).collect()
+    }
+
+    /// Returns what was pruned of what a run's stages printed; None when nothing was.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when the note of it can't be read.
+    pub async fn pruned(&self, run_id: RunId) -> Result<Option<Pruned>, Fault> {
+        match self {
+            Self::Folder { outputs, .. } => outputs
+                .pruned(run_id)
+                .await
+                .map_err(|error| Fault::io("could not tell which outputs were pruned", error)),
+            Self::Server(client) => Ok(client.outputs(run_id).await?.pruned),
+        }
     }
 
     /// Returns what has happened to a run, with what its stages printed.

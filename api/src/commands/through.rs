@@ -102,7 +102,7 @@ impl ServerOutputs {
             Err(error) => return stream::iter([Err(error.into())]).boxed(),
         };
         let Some(found) =
-            outputs.into_iter().find(|output| output.stage == name && output.attempt == attempt)
+            outputs.outputs.into_iter().find(|output| output.stage == name && output.attempt == attempt)
         else {
             return stream::empty().boxed();
         };

@@ -46,6 +46,16 @@ fn checks(count: usize) -> String {
     format!("{count} {} passed", if count == 1 { "check" } else { "checks" })
 }
 
+/// Returns a number of bytes in the unit that a person would say.
+pub fn bytes(bytes: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        // One digit behind the point, cut and not rounded: 999,999 bytes are no megabyte.
+        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 /// Returns the counts of a test report in a few words.
 pub fn counts(report: &TestReport) -> String {
     let Some(counts) = report.counts else { return format!("exit code {}", report.exit_code) };

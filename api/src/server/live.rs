@@ -17,6 +17,8 @@ use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::Cursor;
+use landfall_engine::timeline::timestamp;
+use landfall_store::{Pruned, PrunedOutput};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -106,6 +108,16 @@ pub struct OutputLine {
     pub live: bool,
 }
 
+/// What `GET /v1/runs/{id}/output` answers without a stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputList {
+    /// What is there.
+    pub outputs: Vec<OutputLine>,
+    /// What was there, and was pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+}
+
 /// A piece of a followed output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputText {
@@ -131,7 +143,8 @@ pub(super) async fn output(
             len: output.len,
             live: output.live,
         });
-        return Ok(Json(serde_json::json!({ "outputs": listed.collect::<Vec<_>>() })).into_response());
+        let pruned = app.outputs.pruned(run_id).await.map_err(failed)?;
+        return Ok(Json(OutputList { outputs: listed.collect(), pruned }).into_response());
     };
     if stage != "rollback" && Stage::from_name(&stage).is_none() {
         let names = Stage::ALL.map(Stage::name).join(", ");
@@ -142,6 +155,11 @@ pub(super) async fn output(
     let wanted = |attempt: u32| which.attempt.is_none_or(|wanted| wanted == attempt);
     let newest = outputs.into_iter().rfind(|output| output.name == stage && wanted(output.attempt));
     let Some(found) = newest else {
+        if let Some(pruned) = app.outputs.pruned(run_id).await.map_err(failed)?
+            && let Some(gone) = pruned.outputs.iter().rfind(|gone| gone.name == stage && wanted(gone.attempt))
+        {
+            return Err(ApiError::Gone(gone_in_words(&pruned, gone)));
+        }
         return Err(ApiError::NotFound(format!("{stage} of run {run_id} has printed nothing")));
     };
     if !wants_stream(&headers) {
@@ -162,6 +180,22 @@ pub(super) async fn output(
         Err(error) => broken(&error),
     });
     Ok(streamed(&app, pieces))
+}
+
+/// Returns what is said of an output that was pruned.
+pub fn gone_in_words(pruned: &Pruned, gone: &PrunedOutput) -> String {
+    let attempt = match gone.attempt {
+        1 => String::new(),
+        attempt => format!(", attempt {attempt},"),
+    };
+    let archive =
+        pruned.archive.as_ref().map(|archive| format!("; the archive {archive} has it")).unwrap_or_default();
+    format!(
+        "the output of {}{attempt} was pruned on {} ({} bytes){archive}; the log keeps its length and hash",
+        gone.name,
+        timestamp(pruned.at_ms),
+        gone.len
+    )
 }
 
 fn event_of(envelope: &Envelope, id: String) -> SseEvent {

@@ -14,6 +14,7 @@ mod extract;
 mod listen;
 mod live;
 mod names;
+mod prune;
 mod read;
 
 use std::path::PathBuf;
@@ -36,7 +37,8 @@ use crate::git_remote::{self, GitRemote, HookError};
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
 pub(crate) use auth::{ACTOR_HEADER, basic_user};
 pub use listen::{Server, ServerError};
-pub use live::{OutputLine, OutputText};
+pub(crate) use live::gone_in_words;
+pub use live::{OutputLine, OutputList, OutputText};
 pub(crate) use names::{app_name, bare_repository};
 pub use read::{AppLine, AppList, RunPage, ServerInfo};
 
@@ -89,6 +91,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/runs/{id}/skip", post(act::skip))
         .route("/runs/{id}/abort", post(act::abort))
         .route("/events", get(live::all_events))
+        .route("/prune", post(prune::prune))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn(in_time))

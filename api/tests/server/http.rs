@@ -43,6 +43,7 @@ async fn everything_below_v1_asks_for_the_token_and_health_does_not() {
         ("POST", format!("/v1/runs/{run}/retry")),
         ("POST", format!("/v1/runs/{run}/skip")),
         ("POST", format!("/v1/runs/{run}/abort")),
+        ("POST", "/v1/prune".into()),
         ("GET", "/v1/events".into()),
         ("GET", "/v1/nothing".into()),
     ];

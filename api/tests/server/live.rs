@@ -103,7 +103,7 @@ async fn the_client_follows_a_run_and_what_its_stages_print() {
 
 async fn output_of_tests(client: landfall::client::Client, run: RunId) -> String {
     // The intent is recorded before the output is opened.
-    while !client.outputs(run).await.unwrap().iter().any(|output| output.stage == "test") {
+    while !client.outputs(run).await.unwrap().outputs.iter().any(|output| output.stage == "test") {
         tokio::task::yield_now().await;
     }
     let pieces = client.output(run, "test", 1).await.unwrap();
@@ -120,7 +120,14 @@ async fn output_is_listed_read_and_followed() {
     let path = format!("/v1/runs/{run}/output");
     let live = format!("{path}?stage=build");
     let client = server.client();
-    while !client.outputs(run).await.unwrap().iter().any(|output| output.stage == "build" && output.len > 0) {
+    while !client
+        .outputs(run)
+        .await
+        .unwrap()
+        .outputs
+        .iter()
+        .any(|output| output.stage == "build" && output.len > 0)
+    {
         tokio::task::yield_now().await;
     }
 

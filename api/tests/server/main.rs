@@ -9,4 +9,5 @@ mod health;
 mod http;
 mod limits;
 mod live;
+mod prune;
 mod push;

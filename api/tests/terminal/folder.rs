@@ -53,6 +53,11 @@ impl Folder {
         (folder, opened)
     }
 
+    /// Opens it as an engine does.
+    pub fn open(&self) -> Opened {
+        DataDir::open(self.path(), &Options::default()).unwrap()
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -301,4 +306,29 @@ fn candidate() -> Candidate {
         address: "127.0.0.1:20113".parse().unwrap(),
         healthy_after_ms: 310,
     }
+}
+
+/// Adds a run that failed long ago and is closed, with what its checkout printed.
+pub fn add_failed(opened: &Opened, id: &str) {
+    let mut writer = Writer::new(id);
+    let mut output = opened.outputs.open(writer.run_id, "checkout", 1).unwrap();
+    output.line("no such commit").unwrap();
+    let output = Some(output.finish().unwrap());
+    let failure = Failure::new("no such commit");
+    let cause = Cause::StageFailed { stage: Stage::Checkout, reason: failure.reason.clone() };
+    let lane = LaneId::production("shop");
+    let origin = Origin::Push { commit: commit(), repository: "/src/shop".into(), release_hold: false };
+    let story = [
+        Event::RunStarted { lane, origin, trigger: "git push".into() },
+        started(Stage::Checkout),
+        Event::StageFailed { stage: Stage::Checkout, attempt: 1, failure, took_ms: 5, output },
+        Event::RunFailed { cause },
+        Event::RunClosed,
+    ];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for event in story {
+            writer.add(opened, event).await;
+        }
+    });
 }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod folder;
+mod keeping;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -61,6 +62,9 @@ fn the_help_says_what_there_is_how_it_ends_and_how_to_begin() {
     is("help", &ok(nowhere, &["--help"]));
     is("help_run", &ok(nowhere, &["run", "--help"]));
     is("help_replay", &ok(nowhere, &["replay", "--help"]));
+    is("help_prune", &ok(nowhere, &["prune", "--help"]));
+    is("help_backup", &ok(nowhere, &["backup", "--help"]));
+    is("help_restore", &ok(nowhere, &["restore", "--help"]));
     let said = fails(nowhere, &["rnu"], 64);
     assert!(said.contains("run"), "{said}");
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/output/<run>/<name>-<attempt>.log
+//! DATA/output/<run>/pruned.json            once they were pruned
 //! ```
 //!
 //! Lines are collected in memory and written when there are enough of them, when some time has passed, or when
@@ -9,6 +10,7 @@
 //! allowed, blocking a stage because somebody reads slowly is not.
 
 mod follow;
+mod pruned;
 mod writer;
 
 use std::collections::HashMap;
@@ -23,6 +25,9 @@ use landfall_engine::ports::{BoxError, OutputLog, OutputWriter};
 
 use follow::Follower;
 pub use follow::OutputChunk;
+pub(crate) use pruned::PRUNED_FILE;
+pub use pruned::Pruned;
+pub use pruned::PrunedOutput;
 use writer::{Bounds, Key, Live, LiveOutputs, Nowhere, Writer};
 
 use crate::reserve::Reserve;
@@ -174,7 +179,8 @@ impl OutputLog for OutputDir {
     }
 }
 
-fn parse(file_name: &str) -> Option<(String, u32)> {
+/// Returns the name and attempt of an output's file; None when it is something else.
+pub(crate) fn parse(file_name: &str) -> Option<(String, u32)> {
     let (name, attempt) = file_name.strip_suffix(".log")?.rsplit_once('-')?;
     Some((name.to_owned(), attempt.parse().ok()?))
 }

@@ -22,7 +22,7 @@ pub(crate) fn name_in_the_making(first_seq: u64) -> String {
 }
 
 /// Returns the global seq of the first event of a segment file; None when it is something else.
-fn parse(name: &str) -> Option<u64> {
+pub(crate) fn parse(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 20)?;
     digits.parse().ok()
 }

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use landfall_engine::core::event::OutputRef;
 use landfall_engine::ports::OutputLog;
 use landfall_store::contract::samples::new_run;
-use landfall_store::{OutputChunk, OutputDir, OutputFile};
+use landfall_store::{OutputChunk, OutputDir, OutputFile, Pruned, PrunedOutput};
 use sha2::{Digest, Sha256};
 
 fn outputs() -> (OutputDir, tempfile::TempDir) {
@@ -157,4 +157,72 @@ async fn a_name_can_t_leave_the_folder() {
         assert!(outputs.open(new_run(), name, 1).is_err(), "{name:?}");
         assert!(outputs.read(new_run(), name, 1).await.is_err(), "{name:?}");
     }
+}
+
+#[tokio::test]
+async fn a_pruned_output_is_gone_and_says_when_and_what_it_was() {
+    let (outputs, folder) = outputs();
+    let (run, other) = (new_run(), new_run());
+    for (run, stage, bytes) in [(run, "test", 1_048_576), (run, "rollback", 10), (other, "test", 5)] {
+        let mut writer = outputs.open(run, stage, 1).unwrap();
+        writer.line(&"x".repeat(bytes - 1)).unwrap();
+        writer.finish().unwrap();
+    }
+    let before = outputs.list(run).await.unwrap();
+    let gone = |name: &str, len| PrunedOutput { name: name.into(), attempt: 1, len };
+    let pruned =
+        Pruned { at_ms: 7, outputs: vec![gone("rollback", 10), gone("test", 1_048_576)], archive: None };
+    assert_eq!(outputs.prune(run, 7, None, true).await.unwrap().as_ref(), Some(&pruned));
+    assert_eq!((outputs.list(run).await.unwrap(), outputs.pruned(run).await.unwrap()), (before, None));
+
+    let read = outputs.follow(run, "test", 1, 0);
+    assert_eq!(outputs.prune(run, 7, None, false).await.unwrap().as_ref(), Some(&pruned));
+    assert_eq!((pruned.bytes(), pruned.of("test", 1).map(|gone| gone.len)), (1_048_586, Some(1_048_576)));
+    assert_eq!(outputs.list(run).await.unwrap(), []);
+    assert_eq!(outputs.read(run, "test", 1).await.unwrap(), None);
+    assert_eq!(outputs.pruned(run).await.unwrap(), Some(pruned.clone()));
+    let note = folder.path().join(format!("output/{run}/pruned.json"));
+    assert_eq!(
+        std::fs::read_to_string(note).unwrap(),
+        "{\"at_ms\":7,\"outputs\":[{\"name\":\"rollback\",\"attempt\":1,\"len\":10},\
+         {\"name\":\"test\",\"attempt\":1,\"len\":1048576}]}\n",
+        "stored for ever"
+    );
+    let rest: usize = read.map(|chunk| chunk.unwrap().text.len()).fold(0, async |sum, len| sum + len).await;
+    assert_eq!(rest, 1_048_576, "whoever reads it reads it to its end");
+    assert_eq!(outputs.prune(run, 8, None, false).await.unwrap(), None, "there is nothing left");
+    assert_eq!(outputs.pruned(run).await.unwrap(), Some(pruned));
+    assert_eq!(outputs.list(other).await.unwrap().len(), 1);
+    assert_eq!(outputs.pruned(other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_pruning_that_was_cut_short_is_gone_on_with_and_forgets_nothing() {
+    let (outputs, folder) = outputs();
+    let run = new_run();
+    for stage in ["build", "test"] {
+        let mut writer = outputs.open(run, stage, 1).unwrap();
+        writer.line(stage).unwrap();
+        writer.finish().unwrap();
+    }
+    let place = folder.path().join(format!("output/{run}"));
+    let kept = std::fs::read(place.join("test-1.log")).unwrap();
+    outputs.prune(run, 7, Some("old.tar".into()), false).await.unwrap();
+    // As after a crash between the note and the last file.
+    std::fs::write(place.join("test-1.log"), kept).unwrap();
+    outputs.prune(run, 8, Some("old.tar".into()), false).await.unwrap();
+    let note = outputs.pruned(run).await.unwrap().unwrap();
+    assert_eq!((note.outputs.len(), note.archive.as_deref()), (2, Some("old.tar")));
+    assert_eq!(outputs.list(run).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_being_written_is_not_pruned() {
+    let (outputs, _folder) = outputs();
+    let run = new_run();
+    let mut writer = outputs.open(run, "test", 1).unwrap();
+    writer.line("going on").unwrap();
+    assert_eq!(outputs.prune(run, 7, None, false).await.unwrap(), None);
+    writer.finish().unwrap();
+    assert_eq!(outputs.read(run, "test", 1).await.unwrap(), Some(b"going on\n".to_vec()));
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod crowd;
 mod invariants;
 mod killed;
+mod retention;
 mod rows;
 mod run_command;
 mod witness;

@@ -1,0 +1,125 @@
+//! Gives up what is old: what closed runs printed, and what a sweep finds that nobody needs.
+//!
+//! One way for a server and for a command that has the folder to itself. Which runs are old enough is the engine's
+//! to say; it never names a run that is open or parked, or whose release serves or can be rolled back to.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use landfall_engine::core::run::RunId;
+use landfall_engine::ports::EventStore;
+use landfall_engine::retention::{Limits, prunable};
+use landfall_engine::{EngineError, Swept};
+use landfall_store::OutputDir;
+use serde::{Deserialize, Serialize};
+
+/// Outputs that are younger are kept, unless told otherwise: a month is how far back people look.
+pub const OLDER_THAN: &str = "30d";
+
+/// So many of the newest closed runs of each app are kept, unless told otherwise: an app that is deployed twice a
+/// year has something to look at, too.
+pub const KEEP: usize = 10;
+
+/// How long one request removes outputs: its answer is due within a minute, and the sweep comes behind them.
+const TIME_FOR_OUTPUTS: Duration = Duration::from_secs(20);
+
+/// What is to be given up; what `POST /v1/prune` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PruneRequest {
+    /// Only runs that have not moved for so long: `30d`.
+    pub older_than: String,
+    /// So many of the newest closed runs of each app and environment are kept, however old they are.
+    pub keep: usize,
+    /// Only of these runs. Default: of all that are old enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<BTreeSet<RunId>>,
+    /// What has a copy, to be told whoever asks for an output later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+    /// Nothing is removed; what would be is told.
+    pub dry_run: bool,
+}
+
+impl Default for PruneRequest {
+    fn default() -> Self {
+        Self { older_than: OLDER_THAN.into(), keep: KEEP, runs: None, archive: None, dry_run: false }
+    }
+}
+
+/// What was given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneReport {
+    /// Nothing was removed; this is what would be.
+    pub dry_run: bool,
+    /// The runs whose outputs went, newest first.
+    pub runs: Vec<PrunedRun>,
+    /// What else went: images, containers, volumes, networks and work folders that nobody needs.
+    pub swept: Vec<String>,
+    /// What could not be given up, and why. The next time goes on.
+    pub unfinished: Vec<String>,
+    /// There was no time for all of it: ask again.
+    pub more: bool,
+}
+
+/// A run whose outputs went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunedRun {
+    /// The run.
+    pub run_id: RunId,
+    /// How many outputs.
+    pub outputs: usize,
+    /// How long they were together, in bytes.
+    pub bytes: u64,
+}
+
+/// Returns a span of time in milliseconds; what is wrong with it otherwise.
+///
+/// # Errors
+///
+/// A text for whoever gave it.
+pub fn span_ms(text: &str) -> Result<u64, String> {
+    let span: Duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is no span of time such as 30d: {error}"))?;
+    Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Gives up what is old. `older_than_ms` is the request's own, checked.
+///
+/// # Errors
+///
+/// [`EngineError`] when the log can't tell what is needed: nothing was removed then.
+pub async fn prune(
+    store: &dyn EventStore,
+    outputs: &OutputDir,
+    now_ms: u64,
+    older_than_ms: u64,
+    request: &PruneRequest,
+    sweep: impl AsyncFnOnce(bool) -> Result<Swept, EngineError>,
+) -> Result<PruneReport, EngineError> {
+    let PruneRequest { keep, runs, archive, dry_run, .. } = request;
+    let began = Instant::now();
+    let mut report = PruneReport { dry_run: *dry_run, ..PruneReport::default() };
+    let old = prunable(store, now_ms, Limits { older_than_ms, keep: *keep }).await?;
+    for run_id in old.into_iter().filter(|run| runs.as_ref().is_none_or(|runs| runs.contains(run))) {
+        // After some progress only: whoever asks again must come to an end.
+        if !report.runs.is_empty() && !dry_run && began.elapsed() > TIME_FOR_OUTPUTS {
+            report.more = true;
+            break;
+        }
+        match outputs.prune(run_id, now_ms, archive.clone(), *dry_run).await {
+            Ok(None) => {}
+            Ok(Some(pruned)) => {
+                let bytes = pruned.bytes();
+                report.runs.push(PrunedRun { run_id, outputs: pruned.outputs.len(), bytes });
+            }
+            Err(error) => report.unfinished.push(format!("the outputs of run {run_id}: {error}")),
+        }
+    }
+    let swept = sweep(*dry_run).await?;
+    report.swept = swept.removed;
+    report
+        .unfinished
+        .extend(swept.unfinished.map(|reason| format!("the sweep of images and containers: {reason}")));
+    Ok(report)
+}
