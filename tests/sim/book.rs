@@ -16,6 +16,8 @@ pub struct Pages {
     pub known: BTreeMap<u64, (RunId, u64, EventHash)>,
     /// Which run each claim was answered with.
     pub claims: BTreeMap<String, RunId>,
+    /// The trigger that each claim came with.
+    pub claimed_by: BTreeMap<String, String>,
     /// Triggers that were answered, with their runs.
     pub triggers: BTreeMap<String, BTreeSet<RunId>>,
     pub violations: BTreeSet<String>,
@@ -49,6 +51,7 @@ impl Book {
         let mut pages = self.pages();
         pages.triggers.entry(trigger.to_owned()).or_default().insert(run);
         let Some(claim) = claim else { return };
+        pages.claimed_by.insert(claim.to_owned(), trigger.to_owned());
         let first = *pages.claims.entry(claim.to_owned()).or_insert(run);
         if first != run {
             pages.violation("I2", format!("{claim} was answered with {first}, and then with {run}"));

@@ -17,7 +17,7 @@ use crate::life::{Crash, How, Setup, live};
 use crate::script::{Act, Nature, Script, Verdict, push, sha};
 
 /// Longer than any run of a scenario takes by itself, in milliseconds.
-const A_RUN_MS: u64 = 3_600_000;
+const A_RUN_MS: u64 = 20 * 60 * 1_000;
 
 /// Of the pairs of a crash and a second one in its recovery, one in this many is tried.
 const PAIRS_STRIDE: u64 = 400;

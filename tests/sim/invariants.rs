@@ -14,6 +14,7 @@ use landfall_engine::core::stage::Stage;
 use landfall_engine::engine::replay_all;
 use landfall_engine::ports::{EventStore, RunQuery};
 
+use crate::book::Pages;
 use crate::life::{Machine, Told};
 use crate::store::SimStore;
 use crate::world::Things;
@@ -46,50 +47,7 @@ pub async fn check(machine: &Machine, engine: &Engine, store: &Arc<SimStore>, to
         }
     }
 
-    // I1, I10: what was promised or shown is there, as it was.
-    let by_place: BTreeMap<u64, &Envelope> =
-        histories.values().flatten().map(|envelope| (envelope.global_seq, envelope)).collect();
-    let pages = machine.book.pages();
-    for (global_seq, (run, seq, hash)) in &pages.known {
-        match by_place.get(global_seq) {
-            Some(there) if (there.run_id, there.seq, there.hash) == (*run, *seq, *hash) => {}
-            Some(_) => violation("I1", format!("event {global_seq} ({run} seq {seq}) is another one now")),
-            None => violation("I1", format!("event {global_seq} ({run} seq {seq}) is lost")),
-        }
-    }
-    for (trigger, answered) in &pages.triggers {
-        for run in answered.iter().filter(|run| !histories.contains_key(run)) {
-            violation("I1", format!("{trigger} was answered with {run}, which is not there"));
-        }
-    }
-    let delivered: BTreeSet<String> = pages.claims.keys().cloned().collect();
-    told.checks += pages.known.len() as u64;
-    for what in &pages.violations {
-        told.violations.push(what.clone());
-    }
-    for (what, count) in &pages.done {
-        told.counts.insert((*what).to_owned(), *count);
-    }
-    drop(pages);
-
-    // I2: dense; a delivery starts one run.
-    let mut started: BTreeMap<String, u64> = BTreeMap::new();
-    for (run, events) in &histories {
-        if !events.iter().zip(1..).all(|(envelope, seq)| envelope.seq == seq) {
-            violation("I2", format!("the seqs of {run} are not dense"));
-        }
-        if let Some(Event::RunStarted { trigger, .. }) = events.first().map(|first| &first.event) {
-            *started.entry(trigger.clone()).or_default() += 1;
-        }
-    }
-    let nth_of = |claim: &str| claim.replace("delivery-", "act ");
-    for claim in delivered {
-        let runs = started.get(&nth_of(&claim)).copied().unwrap_or_default();
-        if runs > 1 {
-            violation("I2", format!("{claim} started {runs} runs"));
-        }
-    }
-
+    check_promises(&machine.book.pages(), &histories, told, &mut violation);
     let clock_was_set = told.counts.contains_key("faults: clock step");
     for (run, events) in &histories {
         // Who waits for a lane that a parked run has waits for the same person.
@@ -132,6 +90,47 @@ pub async fn check(machine: &Machine, engine: &Engine, store: &Arc<SimStore>, to
     told.violations.extend(broken);
     told.violations.sort_unstable();
     told.violations.dedup();
+}
+
+/// I1, I2, I10: what was promised or shown is there, as it was, and a delivery started one run.
+fn check_promises(
+    pages: &Pages,
+    histories: &BTreeMap<RunId, Vec<Envelope>>,
+    told: &mut Told,
+    violation: &mut impl FnMut(&str, String),
+) {
+    let by_place: BTreeMap<u64, &Envelope> =
+        histories.values().flatten().map(|envelope| (envelope.global_seq, envelope)).collect();
+    for (global_seq, (run, seq, hash)) in &pages.known {
+        match by_place.get(global_seq) {
+            Some(there) if (there.run_id, there.seq, there.hash) == (*run, *seq, *hash) => {}
+            Some(_) => violation("I1", format!("event {global_seq} ({run} seq {seq}) is another one now")),
+            None => violation("I1", format!("event {global_seq} ({run} seq {seq}) is lost")),
+        }
+    }
+    for (trigger, answered) in &pages.triggers {
+        for run in answered.iter().filter(|run| !histories.contains_key(run)) {
+            violation("I1", format!("{trigger} was answered with {run}, which is not there"));
+        }
+    }
+    let mut started: BTreeMap<&str, u64> = BTreeMap::new();
+    for (run, events) in histories {
+        if !events.iter().zip(1..).all(|(envelope, seq)| envelope.seq == seq) {
+            violation("I2", format!("the seqs of {run} are not dense"));
+        }
+        if let Some(Event::RunStarted { trigger, .. }) = events.first().map(|first| &first.event) {
+            *started.entry(trigger).or_default() += 1;
+        }
+    }
+    for (claim, trigger) in &pages.claimed_by {
+        let runs = started.get(trigger.as_str()).copied().unwrap_or_default();
+        if runs > 1 {
+            violation("I2", format!("{claim} started {runs} runs"));
+        }
+    }
+    told.checks += pages.known.len() as u64;
+    told.violations.extend(pages.violations.iter().cloned());
+    told.counts.extend(pages.done.iter().map(|(what, count)| ((*what).to_owned(), *count)));
 }
 
 /// Checks what one history of a run says.
@@ -295,7 +294,7 @@ fn check_timers(
             Event::StageErrored { stage, reason, .. } => (stage, reason),
             _ => continue,
         };
-        let out_of_time = ["stopped after", "gave no answer within", "time ran out"];
+        let out_of_time = [" stopped after ", &format!("{stage} gave no answer within"), "time ran out"];
         if !out_of_time.iter().any(|words| said.contains(words)) {
             continue;
         }
@@ -305,7 +304,11 @@ fn check_timers(
         });
         // A clock that was set back in between tells another time than the one that was waited for.
         if deadline_ms.is_some_and(|deadline_ms| envelope.recorded_at_ms < deadline_ms) && !clock_was_set {
-            violation("I11", format!("{stage} of {run} was out of time before its deadline"));
+            let (at_ms, seq) = (envelope.recorded_at_ms, envelope.seq);
+            let what = format!(
+                "{stage} of {run} was out of time at {at_ms}, before {deadline_ms:?} (seq {seq}: {said})"
+            );
+            violation("I11", what);
         }
     }
 }

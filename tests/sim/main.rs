@@ -3,7 +3,6 @@
 //! The real driver and the real log, on a disk, a clock and a world that are simulated and go wrong. A history that
 //! breaks an invariant is printed with the command that repeats it.
 
-#![expect(clippy::panic, reason = "a test that meets the unexpected ends")]
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected ends")]
 
 mod book;

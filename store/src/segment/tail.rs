@@ -126,7 +126,7 @@ impl Tail {
         if let Err(error) = self.file.write_at(self.offset, frame) {
             return Err(self.cut_back(self.offset, "writing a frame", error));
         }
-        if !sabotaged!(AckBeforeSync) && !sabotaged!(SkipFrameSync) {
+        if !sabotaged!(AckBeforeSync) {
             self.sync("syncing a frame")?;
         }
         let at = self.at();
@@ -199,6 +199,9 @@ impl Tail {
     }
 
     fn sync(&self, doing: &'static str) -> Result<(), WriteError> {
+        if sabotaged!(SkipFrameSync) {
+            return Ok(());
+        }
         match self.file.sync_data() {
             Err(_) if sabotaged!(GoOnAfterFailedSync) => Ok(()),
             synced => synced.map_err(|source| WriteError::Broken { doing, source }),
