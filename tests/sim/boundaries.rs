@@ -100,6 +100,9 @@ pub fn scenarios() -> Vec<Scenario> {
         let poison = Nature { poison: Some(stage), ..Nature::default() };
         all.push(after_a_release(format!("{stage} kills the engine"), poison, []));
     }
+    let frozen = Nature { late_switch_ms: Some(400_000), ..Nature::default() };
+    let abort = Decision::Abort { reason: "enough".into() };
+    all.push(after_a_release("the switch comes too late", frozen, [(300_000, Act::Decide(0, abort))]));
     all.push(after_a_release("a stage that never answers", silent(Stage::Build, u32::MAX), []));
     all.push(after_a_release("a held commit is delivered again", saying(Stage::Smoke, Verdict::Red), again));
     all

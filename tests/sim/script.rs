@@ -32,6 +32,8 @@ pub struct Nature {
     pub automatic: bool,
     pub hold: bool,
     pub retain: u32,
+    /// The proxy is frozen when it is asked to switch to this commit, and takes it so much later, in milliseconds.
+    pub late_switch_ms: Option<u64>,
     /// Somebody else pushes another image under the run's tag, before it is deployed.
     pub hijacked: bool,
 }
@@ -46,6 +48,7 @@ impl Default for Nature {
             automatic: true,
             hold: true,
             retain: 2,
+            late_switch_ms: None,
             hijacked: false,
         }
     }
@@ -159,6 +162,10 @@ impl Script {
         nature.and_then(|nature| nature.verdicts.get(&stage).copied()).unwrap_or(Verdict::Green)
     }
 
+    pub fn late_switch_ms(&self, sha: &str) -> Option<u64> {
+        self.natures.get(sha).and_then(|nature| nature.late_switch_ms)
+    }
+
     pub fn is_poison(&self, sha: &str, stage: Stage) -> bool {
         self.natures.get(sha).is_some_and(|nature| nature.poison == Some(stage))
     }
@@ -217,6 +224,7 @@ fn nature(dice: &mut Rng) -> Nature {
         automatic: dice.u32(0..6) != 0,
         hold: dice.u32(0..5) != 0,
         retain: dice.u32(1..4),
+        late_switch_ms: (dice.u32(0..20) == 0).then(|| dice.u64(0..600_000)),
         hijacked: dice.u32(0..5) == 0,
     }
 }

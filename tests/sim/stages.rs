@@ -96,6 +96,16 @@ impl SimStages {
         }
     }
 
+    /// Asks something of somebody who is frozen for so long.
+    async fn ask_late(&self, op: Op, late_ms: u64) {
+        self.fate.pass("before an effect").await;
+        let now_ms = self.now_ms();
+        self.world.at(now_ms).ask(now_ms + late_ms, op);
+        self.fate.pass("inside an effect").await;
+        self.clock.pass_ms(late_ms).await;
+        self.fate.pass("after an effect").await;
+    }
+
     /// Asks the world how it stands, which may fail too.
     async fn look<T>(&self, look: impl FnOnce(&crate::world::Things) -> T) -> Result<T, String> {
         self.clock.pass_ms(self.up_to(5)).await;
@@ -309,7 +319,11 @@ impl SimStages {
         let candidate = run.candidate.as_ref().ok_or("the run has no candidate")?;
         let target = Some((image.digest.clone(), candidate.container.clone()));
         let route = Route { generation: entry.generation, target, run: Some(run.id) };
-        self.ask(Op::Switch(run.lane.clone(), route)).await?;
+        let switch = Op::Switch(run.lane.clone(), route);
+        match self.script.late_switch_ms(&run.commit().sha) {
+            None => self.ask(switch).await?,
+            Some(late_ms) => self.ask_late(switch, late_ms).await,
+        }
         let lane = run.lane.clone();
         let found = self.look(|things| things.routes.get(&lane).cloned().unwrap_or_default()).await?;
         if found.generation == entry.generation && found.run == Some(run.id) {
