@@ -87,9 +87,14 @@ pub(crate) async fn attempt_stage(shared: Arc<Shared>, order: Order, since_ms: u
 }
 
 /// A stage whose own slowness is the app's is red; one that waits for our own tools gave no answer.
+///
+/// A candidate is left to the rollback, which removes it once the end of the deploy is recorded. Before, it was removed
+/// first, and an engine that came in between found it healthy and sent users to it while Docker took it away.
 async fn out_of_time(shared: &Shared, order: &Order, since_ms: u64) -> Outcome {
     let limit = Duration::from_millis(order.deadline_ms.saturating_sub(since_ms));
-    if let Err(reason) = undo_within_limit(shared, order).await {
+    if order.stage != Stage::Deploy
+        && let Err(reason) = undo_within_limit(shared, order).await
+    {
         tracing::warn!(key = %order.key, reason, "an attempt that was out of time could not be undone");
     }
     let stage = order.stage;

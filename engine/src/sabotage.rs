@@ -99,6 +99,8 @@ sabotages! {
     SweepOpenRuns,
     /// A sweep never looks.
     SkipSweep,
+    /// A sweep follows the end of a run, and nothing else.
+    ForgetLateLeftovers,
     /// A notice gets a new key with each try.
     RekeyNotices,
     /// A subscriber is told an event twice.

@@ -43,6 +43,7 @@ pub(crate) async fn sweep_when_due(shared: Arc<Shared>) {
         };
         let pause_ms = if is_follow_up { SWEEP_EVERY_MS } else { FOLLOW_UP_MS };
         let then_ms = shared.parts.clock.now_ms().saturating_add(pause_ms);
+        let then_ms = if sabotaged!(ForgetLateLeftovers) { u64::MAX } else { then_ms };
         let next_ms = due_ms.map_or(then_ms, |due_ms| due_ms.min(then_ms));
         tokio::select! {
             biased;

@@ -371,6 +371,12 @@ impl Model {
             return Ok(());
         }
         self.turn_away(state, Doing::Flight(flight));
+        // A candidate is left to the rollback, which is recorded first.
+        let is_deploy = matches!(flight.order.what, What::Stage(Stage::Deploy, _));
+        if is_deploy && self.setting.sabotage != Some(Sabotage::RemoveBeforeRecord) {
+            self.answered(state, nth, run, Answer::Reported(flight.order, Ending::Red), fold);
+            return Ok(());
+        }
         do_now(state, nth, run, Doing::Flight(Flight { kind: Kind::UndoTimedOut, step: 0, ..flight }));
         Ok(())
     }
@@ -625,14 +631,9 @@ impl Model {
     }
 
     /// Leaves what is being done where it stands: a request that was sent may still be done.
-    ///
-    /// The removal of what is out of time is the exception, and an assumption: it is done, or lost, before the next
-    /// engine looks. Docker takes seconds for it at most.
     fn turn_away(&self, state: &mut State, doing: Doing) {
         let Doing::Flight(flight) = doing else { return };
-        let assumed =
-            flight.kind == Kind::UndoTimedOut && self.setting.sabotage != Some(Sabotage::LateRemoval);
-        if state.world.can_change(&flight, self.setting.sabotage) && !assumed {
+        if state.world.can_change(&flight, self.setting.sabotage) {
             state.late.push(flight);
             state.late.sort_unstable();
             state.late.dedup();

@@ -152,6 +152,11 @@ fn each_broken_engine_store_and_stage_is_found() {
         (Sabotage::ClaimTakenTwice, "I2", setting("", 2, SAME_CLAIM, PLAIN, NOTHING)),
         (Sabotage::LaneForgotten, "I7", setting("", 1, PUSH_AND_BY_HAND, PLAIN, A_CRASH)),
         (Sabotage::SilenceIsSuccess, "I5", setting("", 1, BY_HAND, PLAIN, Budget { silences: 2, ..NOTHING })),
+        (
+            Sabotage::RemoveBeforeRecord,
+            "I5",
+            setting("", 1, PUSH, PLAIN, Budget { crashes: 1, timeouts: 1, ..NOTHING }),
+        ),
     ];
     let mut counted = vec![("mutations".to_owned(), table.len() as u64)];
     for (sabotage, sign, setting) in table {
@@ -165,10 +170,4 @@ fn each_broken_engine_store_and_stage_is_found() {
 fn what_the_engine_relies_on_is_needed() {
     // One process a data folder: two engines let two runs into one lane.
     found(None, setting("", 2, PUSH_AND_BY_HAND, PLAIN, NOTHING), "two runs have the lane");
-    // One process a data folder: an engine that lags behind removes a candidate that the other is about to switch to.
-    let out_of_time = Budget { timeouts: 1, ..NOTHING };
-    found(None, Setting { cold: true, ..setting("", 2, BY_HAND, PLAIN, out_of_time) }, "I5");
-    // A removal ends soon after its engine: one that comes later takes away what the next engine found healthy.
-    let out_of_time = Budget { crashes: 1, ..out_of_time };
-    found(Some(Sabotage::LateRemoval), setting("", 1, PUSH, PLAIN, out_of_time), "I5");
 }

@@ -21,6 +21,6 @@ pub enum Sabotage {
     LaneForgotten,
     /// The engine takes the lack of an answer for success.
     SilenceIsSuccess,
-    /// Docker removes a candidate long after the engine that asked for it has died.
-    LateRemoval,
+    /// A candidate that is out of time is removed before the end of its deploy is recorded.
+    RemoveBeforeRecord,
 }
