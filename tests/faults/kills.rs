@@ -17,7 +17,7 @@ use crate::invariants::{Checked, check};
 use crate::witness::Witness;
 use crate::yard::{App, Server, Yard};
 
-const KILLS_SHORT: u64 = 10;
+const KILLS_SHORT: u64 = 6;
 const KILLS_LONG: u64 = 200;
 
 /// A run is over within this time, mostly; a kill that comes later hits an engine at rest.
