@@ -10,6 +10,16 @@ use landfall_engine::core::run::RunId;
 #[derive(Debug, Default)]
 pub struct Book(Mutex<Pages>);
 
+/// Who listens, and how much was heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// None: to the whole log.
+    pub run: Option<RunId>,
+    pub heard: u64,
+    /// Told that the log can't be read: whoever wants more asks again.
+    pub was_refused: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct Pages {
     /// The hash of each event that somebody knows, by its place in the log.
@@ -23,6 +33,8 @@ pub struct Pages {
     pub violations: BTreeSet<String>,
     pub acknowledged: u64,
     pub shown: u64,
+    /// Who listens in this life.
+    pub listeners: Vec<Listener>,
     /// How often something was done.
     pub done: BTreeMap<&'static str, u64>,
 }
@@ -56,6 +68,25 @@ impl Book {
         if first != run {
             pages.violation("I2", format!("{claim} was answered with {first}, and then with {run}"));
         }
+    }
+
+    /// Notes that somebody begins to listen, and returns who.
+    pub fn listens(&self, run: Option<RunId>) -> usize {
+        let mut pages = self.pages();
+        pages.listeners.push(Listener { run, heard: 0, was_refused: false });
+        pages.listeners.len() - 1
+    }
+
+    /// Notes that a listener heard an event, and returns how many those are.
+    pub fn heard(&self, listener: usize) -> u64 {
+        let mut pages = self.pages();
+        pages.listeners[listener].heard += 1;
+        pages.listeners[listener].heard
+    }
+
+    /// Notes that a listener was told that the log can't be read.
+    pub fn refused(&self, listener: usize) {
+        self.pages().listeners[listener].was_refused = true;
     }
 
     pub fn count(&self, what: &'static str) {

@@ -7,12 +7,13 @@
 //! A life is a runtime of its own with one thread and a time that only passes when everybody waits. A crash drops the
 //! runtime with all that is in it. Nothing here depends on anything but the setup: one seed is one history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::StreamExt;
+use landfall_engine::audit::replay;
 use landfall_engine::core::command::Rejected;
 use landfall_engine::core::event::Event;
 use landfall_engine::core::run::RunId;
@@ -24,7 +25,7 @@ use landfall_store::SegmentStore;
 use landfall_store::disk::{Kept, Op};
 use uuid::Uuid;
 
-use crate::book::Book;
+use crate::book::{Book, Listener};
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::fate::Fate;
@@ -33,6 +34,9 @@ use crate::script::{Act, Script, decision};
 use crate::stages::{NoOutput, SimStages};
 use crate::store::SimStore;
 use crate::world::World;
+
+/// How long what was arranged for the disk may still happen, in milliseconds.
+const LINGER_MS: u64 = 120_000;
 
 /// Small, so that histories roll over to new segments.
 const SEGMENT_BYTES: u64 = 24 * 1024;
@@ -48,7 +52,7 @@ const QUIET_MS: u64 = 80 * 60 * 1_000;
 const BEGIN_MS: u64 = 1_700_000_000_000;
 
 /// More lives than this are a machine that does not come up any more.
-const LIVES_MAX: usize = 60;
+const LIVES_MAX: usize = 150;
 
 pub const LOG_ID: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
 
@@ -79,6 +83,8 @@ pub struct Setup {
     pub troubles: u32,
     /// A person decides about what is parked when all else is done.
     pub tidies_up: bool,
+    /// The disk may fail while an engine comes back, too.
+    pub disk_fails_in_recovery: bool,
 }
 
 /// What a history came to.
@@ -89,8 +95,10 @@ pub struct Told {
     pub points: Vec<u64>,
     /// How many points the first life had passed when each act began.
     pub acts_at: Vec<u64>,
-    /// The points that the first life passed, in order.
-    pub trail: Vec<&'static str>,
+    /// The points that each life passed, in order.
+    pub trails: Vec<Vec<&'static str>>,
+    /// What happened in it: the names of events, with their stage where they have one.
+    pub happened: BTreeSet<String>,
     /// Where lives ended.
     pub deaths: Vec<String>,
     /// Points, acts and faults by kind.
@@ -112,12 +120,21 @@ pub struct Machine {
     pub skew_ms: i64,
     pub next_act: usize,
     pub acts_at: Vec<u64>,
+    /// The newest run when something was pushed last.
+    pub newest_before_push: Option<RunId>,
     /// Appends that engines died over.
     pub reports: Arc<Mutex<Vec<Append>>>,
     /// Deliveries that were not answered: the forge sends them again.
     pub unanswered: Arc<Mutex<BTreeMap<String, Act>>>,
     pub troubles: u32,
     pub tidies_up: bool,
+    /// How often a person has decided about all that was parked.
+    pub tidied: u32,
+    pub disk_fails_in_recovery: bool,
+    /// A cancel that was not answered: which run was the newest before, and in which stage of the next to cancel.
+    pub cancelling: Arc<Mutex<Option<(Option<RunId>, Stage)>>>,
+    /// What a replay of each closed run said when it was looked at first.
+    pub replays: BTreeMap<RunId, String>,
 }
 
 /// How a life ended.
@@ -142,10 +159,15 @@ pub fn live(setup: &Setup) -> Told {
         skew_ms: 0,
         next_act: 0,
         acts_at: Vec::new(),
+        newest_before_push: None,
         reports: Arc::default(),
         unanswered: Arc::default(),
         troubles: setup.troubles,
         tidies_up: setup.tidies_up,
+        tidied: 0,
+        disk_fails_in_recovery: setup.disk_fails_in_recovery,
+        cancelling: Arc::default(),
+        replays: BTreeMap::new(),
     };
     let mut told = Told::default();
     for life in 0.. {
@@ -153,9 +175,9 @@ pub fn live(setup: &Setup) -> Told {
         let fate = Arc::new(Fate::new(crash.map_or(0, |crash| crash.at)));
         let end = machine.one_life(&fate);
         if life == 0 {
-            told.trail = fate.trail();
             told.acts_at = std::mem::take(&mut machine.acts_at);
         }
+        told.trails.push(fate.trail());
         told.points.push(fate.passed());
         *told.counts.entry("points passed".into()).or_default() += fate.passed();
         match end {
@@ -221,11 +243,8 @@ impl Machine {
         let store = match opened {
             Ok(store) => store,
             Err(_) if fate.is_dead() => return End::Died,
-            // A disk that refuses: the process ends with an error, and is started again with room.
-            Err(_) => {
-                self.disk.faulty().set_capacity(None);
-                return End::Halted;
-            }
+            // A disk that refuses: the process ends with an error, and is started again.
+            Err(_) => return End::Halted,
         };
         let parts = Parts {
             store: store.clone(),
@@ -251,6 +270,7 @@ impl Machine {
     fn open(&mut self, fate: &Arc<Fate>, clock: &Arc<SimClock>) -> std::io::Result<Arc<SimStore>> {
         let disk = Arc::new(self.disk.for_life(fate.clone()));
         let (inner, report) = SegmentStore::inline_on_disk(disk, LOG_ID, SEGMENT_BYTES)?;
+        self.book.pages().listeners.clear();
         if let Some(damage) = report.damage {
             self.book.pages().violation("I1", format!("the log is damaged: {damage}"));
         }
@@ -270,6 +290,7 @@ impl Machine {
             world: self.world.clone(),
             script: self.script.clone(),
             disk: self.disk.clone(),
+            book: self.book.clone(),
             clock: clock.clone(),
             fate: fate.clone(),
             dice: Mutex::new(self.dice.fork()),
@@ -279,6 +300,7 @@ impl Machine {
 
     /// Does what the script says, and waits until nothing more happens.
     async fn people(&mut self, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
+        self.replay_again(store).await;
         // What somebody asked for is no report: who got no answer asks again.
         let mut late: Vec<Append> = std::mem::take(&mut *self.reports.lock().unwrap());
         late.retain(|append| append.expected > 0 && append.actor == "engine");
@@ -289,6 +311,7 @@ impl Machine {
                 store.append_late(append).await;
             });
         }
+        self.cancel_next(engine, store, clock);
         let again: Vec<Act> = self.unanswered.lock().unwrap().values().cloned().collect();
         for act in again {
             self.act(act, engine, store, clock).await;
@@ -299,13 +322,50 @@ impl Machine {
             self.acts_at.push(store.fate.passed());
             self.act(act, engine, store, clock).await;
         }
+        // What was arranged may still happen to what is going on.
+        clock.pass_ms(LINGER_MS).await;
         self.disk.faulty().heal();
         self.settle(engine, store).await;
-        for _ in 0..4 {
-            if !self.tidies_up || !self.tidy_up(engine, store).await {
-                break;
-            }
+        // A person's patience ends, in whichever life.
+        while self.tidied < 4 && self.tidies_up && self.tidy_up(engine, store).await {
             self.settle(engine, store).await;
+        }
+        self.everybody_has_heard(store).await;
+    }
+
+    /// I8: what a replay of a closed run says, it says in each life.
+    pub async fn replay_again(&mut self, store: &Arc<SimStore>) {
+        for run in store.inner.runs(RunQuery { limit: 1_000, ..RunQuery::default() }).await.unwrap() {
+            if run.open {
+                continue;
+            }
+            let Ok(events) = store.inner.events(run.id).await else { continue };
+            let said = serde_json::to_string(&replay(&events, None)).unwrap();
+            let first = self.replays.entry(run.id).or_insert_with(|| said.clone());
+            if *first != said {
+                self.book.pages().violation("I8", format!("a replay of {} says something else", run.id));
+            }
+        }
+    }
+
+    /// I10: who listens has heard all there is, by now.
+    async fn everybody_has_heard(&self, store: &Arc<SimStore>) {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let mut recorded = BTreeMap::new();
+        for run in store.inner.runs(RunQuery { limit: 1_000, ..RunQuery::default() }).await.unwrap() {
+            recorded.insert(run.id, run.seq);
+        }
+        let mut pages = self.book.pages();
+        let listeners = pages.listeners.clone();
+        for Listener { run, heard, .. } in listeners.into_iter().filter(|listener| !listener.was_refused) {
+            let there = match run {
+                Some(run) => recorded.get(&run).copied().unwrap_or_default(),
+                None => recorded.values().sum(),
+            };
+            if heard != there {
+                let whom = run.map_or("the log".to_owned(), |run| run.to_string());
+                pages.violation("I10", format!("a listener to {whom} heard {heard} of {there} events"));
+            }
         }
     }
 
@@ -339,6 +399,7 @@ impl Machine {
         let open = store.inner.runs(RunQuery { open: true, ..RunQuery::default() }).await.unwrap();
         let mut parked = open.iter().filter(|run| run.parked.is_some()).map(|run| run.id).peekable();
         let any = parked.peek().is_some();
+        self.tidied += 1;
         for run in parked.collect::<Vec<_>>() {
             let decision = decision(&mut self.dice);
             let _ = engine.resolve(run, decision, "ops").await;
@@ -356,7 +417,10 @@ impl Machine {
             }
         };
         match act {
-            Act::Push { .. } => self.push(act, engine.clone()),
+            Act::Push { .. } => {
+                self.newest_before_push = newest(0).await;
+                self.push(act, engine.clone());
+            }
             Act::Cancel(nth) => {
                 if let Some(run) = newest(nth).await {
                     let engine = engine.clone();
@@ -366,9 +430,8 @@ impl Machine {
                 }
             }
             Act::CancelIn(stage) => {
-                if let Some(run) = newest(0).await {
-                    tokio::spawn(cancel_in(engine.clone(), run, stage));
-                }
+                *self.cancelling.lock().unwrap() = Some((self.newest_before_push, stage));
+                self.cancel_next(engine, store, clock);
             }
             Act::Decide(nth, decision) => {
                 let runs = store.inner.runs(RunQuery::default()).await.unwrap_or_default();
@@ -413,6 +476,25 @@ impl Machine {
         }
     }
 
+    /// Cancels the run that comes next, once it is in its stage; the next life asks again where this one did not answer.
+    fn cancel_next(&self, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
+        let Some((known, stage)) = *self.cancelling.lock().unwrap() else { return };
+        let (engine, store, clock) = (engine.clone(), store.clone(), clock.clone());
+        let cancelling = self.cancelling.clone();
+        tokio::spawn(async move {
+            let run = loop {
+                let runs = store.inner.runs(RunQuery::default()).await.unwrap_or_default();
+                match runs.first().map(|run| run.id).filter(|newest| Some(*newest) != known) {
+                    Some(run) => break run,
+                    None => clock.pass_ms(1).await,
+                }
+            };
+            if cancel_in(&engine, run, stage).await {
+                *cancelling.lock().unwrap() = None;
+            }
+        });
+    }
+
     /// Pushes; what has a delivery id is sent again, by the next life, until it is answered.
     fn push(&self, act: Act, engine: Engine) {
         let Act::Push { push, claim } = act.clone() else { return };
@@ -442,8 +524,13 @@ impl Machine {
             How::Kill => self.disk.clone(),
             How::PowerCut(kept) => self.disk.power_cut(kept),
         };
-        // A disk that failed is mended while the machine is down.
+        // A disk that failed is mended while the machine is down; or it fails again, while the engine comes back.
         self.disk.faulty().heal();
+        if self.disk_fails_in_recovery && self.dice.u32(0..4) == 0 {
+            let calls = [Op::Sync, Op::SyncDir, Op::Create, Op::Rename, Op::Truncate, Op::Write, Op::Read];
+            let call = calls[self.dice.usize(..calls.len())];
+            self.disk.faulty().fail(call, self.dice.u64(0..3), std::io::ErrorKind::Other);
+        }
         self.true_ms += self.dice.u64(1..60_000);
         // An answer that was not recorded went with whoever heard it.
         self.world.at(self.true_ms).answers.clear();
@@ -455,6 +542,12 @@ impl Machine {
 
     /// Lets hours pass with an engine that has nothing to fear, starts it once more, and checks everything.
     fn quiet_days(&mut self, told: &mut Told) {
+        for (call, times) in self.disk.faulty().fired() {
+            *told.counts.entry(format!("faults: {call:?} failed on the disk")).or_default() += times;
+        }
+        if self.disk.faulty().found_full() > 0 {
+            *told.counts.entry("faults: disk full".into()).or_default() += self.disk.faulty().found_full();
+        }
         self.troubles = 0;
         self.skew_ms = 0;
         self.disk.faulty().heal();
@@ -484,30 +577,35 @@ impl Machine {
             self.settle(&engine, &store).await;
             clock.pass_ms(QUIET_MS).await;
             self.true_ms = clock.true_ms();
-            invariants::check(self, &engine, &store, told).await;
+            self.replay_again(&store).await;
+            invariants::check(self, &store, told).await;
         });
         fate.end();
     }
 }
 
-/// Cancels a run once it is in a stage.
-async fn cancel_in(engine: Engine, run: RunId, stage: Stage) {
+/// Cancels a run once it is in a stage. Returns whether that was answered, or came too late.
+async fn cancel_in(engine: &Engine, run: RunId, stage: Stage) -> bool {
     let mut events = engine.watch(run);
     while let Some(Ok(envelope)) = events.next().await {
         if matches!(envelope.event, Event::StageStarted { stage: begun, .. } if begun == stage) {
-            let _ = engine.cancel(run, "ada", "changed my mind").await;
-            return;
+            let answer = engine.cancel(run, "ada", "changed my mind").await;
+            return matches!(answer, Ok(()) | Err(EngineError::Rejected(_)));
         }
     }
+    false
 }
 
 /// Follows a run: each event once, in order.
 async fn watch(engine: Engine, run: RunId, book: Arc<Book>) {
     let mut events = engine.watch(run);
-    let mut seen = 0;
+    let listener = book.listens(Some(run));
     while let Some(event) = events.next().await {
-        let Ok(envelope) = event else { continue };
-        seen += 1;
+        let Ok(envelope) = event else {
+            book.refused(listener);
+            continue;
+        };
+        let seen = book.heard(listener);
         if envelope.seq != seen || envelope.run_id != run {
             let what = format!("a watcher of {run} was told event {} as number {seen}", envelope.seq);
             book.pages().violation("I10", what);
@@ -519,10 +617,13 @@ async fn watch(engine: Engine, run: RunId, book: Arc<Book>) {
 /// Follows the log: each event once, in order.
 async fn follow(store: Arc<SimStore>, book: Arc<Book>) {
     let mut events = store.follow(Cursor::start());
-    let mut seen = 0;
+    let listener = book.listens(None);
     while let Some(event) = events.next().await {
-        let Ok((_, envelope)) = event else { continue };
-        seen += 1;
+        let Ok((_, envelope)) = event else {
+            book.refused(listener);
+            continue;
+        };
+        let seen = book.heard(listener);
         if envelope.global_seq != seen {
             let what = format!("a follower was told event {} as number {seen}", envelope.global_seq);
             book.pages().violation("I10", what);

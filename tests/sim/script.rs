@@ -20,14 +20,24 @@ pub enum Verdict {
     Hang,
 }
 
+/// What kills the engine that does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poison {
+    Stage(Stage),
+    Rollback,
+    Notice,
+}
+
 /// What a commit is like. The rest of its stages are green.
 #[derive(Clone, Debug)]
 pub struct Nature {
     pub verdicts: BTreeMap<Stage, Verdict>,
-    /// A stage that kills the engine, each time.
-    pub poison: Option<Stage>,
+    /// What kills the engine, each time.
+    pub poison: Option<Poison>,
     /// How many tries of a stage get no answer.
     pub silent: BTreeMap<Stage, u32>,
+    /// How many tries of a rollback get no answer.
+    pub silent_rollbacks: u32,
     pub release_command: bool,
     pub automatic: bool,
     pub hold: bool,
@@ -44,6 +54,7 @@ impl Default for Nature {
             verdicts: BTreeMap::new(),
             poison: None,
             silent: BTreeMap::new(),
+            silent_rollbacks: 0,
             release_command: false,
             automatic: true,
             hold: true,
@@ -63,7 +74,7 @@ pub enum Act {
     },
     /// Cancels the nth newest run.
     Cancel(usize),
-    /// Cancels the newest run once it is in this stage.
+    /// Cancels the next run once it is in this stage.
     CancelIn(Stage),
     /// Decides about the nth newest run that is parked.
     Decide(usize, Decision),
@@ -91,10 +102,10 @@ impl Act {
             Self::Decide(..) => "acts: decision about a parked run",
             Self::RollBack(_) => "acts: rollback by hand",
             Self::Watch(_) | Self::Follow => "acts: subscription",
-            Self::ClockStep(_) => "faults: clock step",
-            Self::DiskFull(_) => "faults: disk full",
-            Self::SyncFails(_) => "faults: fsync error",
-            Self::WriteFails(_) => "faults: write error",
+            Self::ClockStep(_) => "acts: clock step",
+            Self::DiskFull(_) | Self::SyncFails(_) | Self::WriteFails(_) => {
+                "acts: trouble with the disk arranged"
+            }
         }
     }
 }
@@ -166,8 +177,12 @@ impl Script {
         self.natures.get(sha).and_then(|nature| nature.late_switch_ms)
     }
 
-    pub fn is_poison(&self, sha: &str, stage: Stage) -> bool {
-        self.natures.get(sha).is_some_and(|nature| nature.poison == Some(stage))
+    pub fn is_poison(&self, sha: &str, poison: Poison) -> bool {
+        self.natures.get(sha).is_some_and(|nature| nature.poison == Some(poison))
+    }
+
+    pub fn is_silent_rollback(&self, sha: &str, attempt: u32) -> bool {
+        self.natures.get(sha).is_some_and(|nature| attempt <= nature.silent_rollbacks)
     }
 
     pub fn is_silent(&self, sha: &str, stage: Stage, attempt: u32) -> bool {
@@ -215,11 +230,17 @@ fn nature(dice: &mut Rng) -> Nature {
     if dice.u32(0..8) == 0 {
         silent.insert(Stage::ALL[dice.usize(..Stage::ALL.len())], dice.u32(1..8));
     }
-    let poison = (dice.u32(0..30) == 0).then(|| Stage::ALL[dice.usize(..Stage::ALL.len())]);
+    let poison = match dice.u32(0..40) {
+        0 => Some(Poison::Stage(Stage::ALL[dice.usize(..Stage::ALL.len())])),
+        1 => Some(Poison::Rollback),
+        2 => Some(Poison::Notice),
+        _ => None,
+    };
     Nature {
         verdicts,
         poison,
         silent,
+        silent_rollbacks: if dice.u32(0..12) == 0 { dice.u32(1..10) } else { 0 },
         release_command: dice.u32(0..3) == 0,
         automatic: dice.u32(0..6) != 0,
         hold: dice.u32(0..5) != 0,

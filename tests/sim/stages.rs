@@ -21,10 +21,11 @@ use landfall_engine::ports::{
 };
 use landfall_engine::sabotaged;
 
+use crate::book::Book;
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::fate::Fate;
-use crate::script::{Script, Verdict};
+use crate::script::{Poison, Script, Verdict};
 use crate::world::{Container, HIJACKED, Op, Route, World};
 
 /// Leftovers of runs as young as this when the list of what to keep was made are the next sweep's, in milliseconds.
@@ -36,6 +37,7 @@ pub struct SimStages {
     pub world: Arc<World>,
     pub script: Arc<Script>,
     pub disk: SimDisk,
+    pub book: Arc<Book>,
     pub clock: Arc<SimClock>,
     pub fate: Arc<Fate>,
     pub dice: Mutex<Rng>,
@@ -69,8 +71,14 @@ impl SimStages {
         }
         *left -= 1;
         match self.up_to(1) {
-            0 => Trouble::Refused,
-            _ => Trouble::AnswerLost,
+            0 => {
+                self.book.count("faults: request refused");
+                Trouble::Refused
+            }
+            _ => {
+                self.book.count("faults: answer lost");
+                Trouble::AnswerLost
+            }
         }
     }
 
@@ -83,7 +91,11 @@ impl SimStages {
             return Err("the daemon refused".into());
         }
         // Most requests take milliseconds; now and then something is frozen for minutes.
-        let lands_after_ms = if self.up_to(30) == 0 { self.up_to(120_000) } else { self.up_to(200) };
+        let is_frozen = self.up_to(30) == 0;
+        if is_frozen {
+            self.book.count("faults: request frozen for up to two minutes");
+        }
+        let lands_after_ms = if is_frozen { self.up_to(120_000) } else { self.up_to(200) };
         let now_ms = self.now_ms();
         self.world.at(now_ms).ask(now_ms + lands_after_ms, op);
         self.fate.pass("inside an effect").await;
@@ -98,6 +110,7 @@ impl SimStages {
 
     /// Asks something of somebody who is frozen for so long.
     async fn ask_late(&self, op: Op, late_ms: u64) {
+        self.book.count("faults: proxy frozen while it is asked to switch");
         self.fate.pass("before an effect").await;
         let now_ms = self.now_ms();
         self.world.at(now_ms).ask(now_ms + late_ms, op);
@@ -152,6 +165,22 @@ impl SimStages {
         self.script.verdict(&order.run.commit().sha, order.stage)
     }
 
+    /// Hangs for ever, where that is what the commit does.
+    async fn hang(&self, order: &Order) {
+        if self.verdict(order) == Verdict::Hang {
+            self.book.count("faults: stage hangs");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn die_of(&self, run: &Run, poison: Poison) {
+        if self.script.is_poison(&run.commit().sha, poison) {
+            self.book.count("faults: effect that kills the engine");
+            self.fate.die("at an effect that kills the engine");
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn container(&self, order: &Order, digest: &str) -> Container {
         Container {
             run: order.run.id,
@@ -164,6 +193,7 @@ impl SimStages {
     }
 
     async fn checkout(&self, order: &Order) -> Result<Outcome, String> {
+        self.hang(order).await;
         self.ask(Op::MakeFolder(order.run.id)).await?;
         if self.verdict(order) != Verdict::Green {
             return Ok(Outcome::failed("landfall.toml has an unknown key"));
@@ -207,10 +237,9 @@ impl SimStages {
     }
 
     async fn build(&self, order: &Order) -> Result<Outcome, String> {
-        match self.verdict(order) {
-            Verdict::Red => return Ok(Outcome::failed("the Dockerfile has no FROM")),
-            Verdict::Hang => std::future::pending().await,
-            Verdict::Green => {}
+        self.hang(order).await;
+        if self.verdict(order) == Verdict::Red {
+            return Ok(Outcome::failed("the Dockerfile has no FROM"));
         }
         let digest = digest_of(&order.run);
         self.ask(Op::Build(order.run.id, digest.clone())).await?;
@@ -218,7 +247,8 @@ impl SimStages {
     }
 
     async fn push_image(&self, order: &Order) -> Result<Outcome, String> {
-        if self.verdict(order) != Verdict::Green {
+        self.hang(order).await;
+        if self.verdict(order) == Verdict::Red {
             return Ok(Outcome::failed("the registry says no"));
         }
         let run = order.run.id;
@@ -239,8 +269,11 @@ impl SimStages {
             }
         }
         let name = one_shot(order, order.attempt);
-        let code = if self.verdict(order) == Verdict::Green { 0 } else { 1 };
-        let exit = Some((self.up_to(10_000), code));
+        let exit = match self.verdict(order) {
+            Verdict::Green => Some((self.up_to(10_000), 0)),
+            Verdict::Red => Some((self.up_to(10_000), 1)),
+            Verdict::Hang => None,
+        };
         self.ask(Op::Run(name.clone(), Container { exit, ..self.container(order, "released") })).await?;
         Ok(released(self.until_ended(order, &name).await?))
     }
@@ -255,6 +288,7 @@ impl SimStages {
         }
         let image = order.run.image.as_ref().ok_or("the run has no image")?;
         if self.script.is_hijacked(&order.run.commit().sha) {
+            self.book.count("faults: tag taken by somebody else");
             self.world.at(self.now_ms()).tags.insert(image.tag.clone(), HIJACKED.into());
         }
         let digest = if sabotaged!(TrustTag) {
@@ -298,10 +332,9 @@ impl SimStages {
     }
 
     async fn smoke(&self, order: &Order) -> Result<Outcome, String> {
-        match self.verdict(order) {
-            Verdict::Hang => std::future::pending().await,
-            Verdict::Red => return Ok(Outcome::failed("GET / gave 500, expected 200")),
-            Verdict::Green => {}
+        self.hang(order).await;
+        if self.verdict(order) == Verdict::Red {
+            return Ok(Outcome::failed("GET / gave 500, expected 200"));
         }
         let candidate = order.run.candidate.as_ref().ok_or("the run has no candidate")?;
         let now_ms = self.now_ms();
@@ -314,6 +347,10 @@ impl SimStages {
 
     async fn go_live(&self, order: &Order) -> Result<Outcome, String> {
         let run = &order.run;
+        self.hang(order).await;
+        if self.verdict(order) == Verdict::Red {
+            return Ok(Outcome::failed("the host belongs to another app already"));
+        }
         let entry = run.entry.as_ref().ok_or("the run has no lane")?;
         let image = run.image.as_ref().ok_or("the run has no image")?;
         let candidate = run.candidate.as_ref().ok_or("the run has no candidate")?;
@@ -333,7 +370,8 @@ impl SimStages {
     }
 
     async fn public_smoke(&self, order: &Order) -> Result<Outcome, String> {
-        if self.verdict(order) != Verdict::Green {
+        self.hang(order).await;
+        if self.verdict(order) == Verdict::Red {
             return Ok(Outcome::failed("GET / at the public address gave 500"));
         }
         let lane = order.run.lane.clone();
@@ -457,10 +495,7 @@ impl StageExecutor for SimStages {
             }
         }
         output.line(order.key.as_str());
-        if self.script.is_poison(&run.commit().sha, order.stage) {
-            self.fate.die("at a stage that kills the engine");
-            std::future::pending::<()>().await;
-        }
+        self.die_of(run, Poison::Stage(order.stage)).await;
         if self.script.is_silent(&run.commit().sha, order.stage, order.attempt) {
             self.fate.pass("inside an effect").await;
             return self.answered(order, Outcome::errored("the daemon did not answer"));
@@ -563,14 +598,20 @@ impl StageExecutor for SimStages {
 
     async fn undo(&self, order: &Order) -> Result<(), String> {
         self.fate.pass("before undoing").await;
+        self.clear_away(order).await?;
         self.world.at(self.now_ms()).undone.insert(order.key.as_str().to_owned());
-        self.clear_away(order).await
+        Ok(())
     }
 
     async fn rollback(&self, order: &RollbackOrder, _: &Output) -> RollbackOutcome {
         let former = order.run.entry.as_ref().and_then(|entry| entry.replaces.as_ref());
         let inputs = format!("rollback to {:?}", former.map(|former| &former.image.digest));
         self.begins(&order.key, inputs, order.deadline_ms);
+        self.die_of(&order.run, Poison::Rollback).await;
+        if self.script.is_silent_rollback(&order.run.commit().sha, order.attempt) {
+            self.fate.pass("inside an effect").await;
+            return RollbackOutcome::Errored { reason: "the daemon did not answer".into() };
+        }
         match self.roll_back(order).await {
             Ok(outcome) => outcome,
             Err(reason) => RollbackOutcome::Errored { reason },
@@ -579,6 +620,7 @@ impl StageExecutor for SimStages {
 
     async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
         self.begins(&order.key, order.notice.to_string(), 0);
+        self.die_of(&order.run, Poison::Notice).await;
         self.ask(Op::Notify(order.key.as_str().to_owned())).await?;
         Ok("200".into())
     }

@@ -56,6 +56,10 @@ struct Platter {
     faults: BTreeMap<Op, (u64, io::ErrorKind)>,
     capacity: Option<u64>,
     syncs: u64,
+    /// How often each call failed because it was told to.
+    fired: BTreeMap<Op, u64>,
+    /// How often a write found no room.
+    found_full: u64,
 }
 
 type Content = Arc<Mutex<Bytes>>;
@@ -112,6 +116,16 @@ impl FaultyDisk {
         locked(&self.0).used()
     }
 
+    /// Returns how often each call has failed because it was told to.
+    pub fn fired(&self) -> BTreeMap<Op, u64> {
+        locked(&self.0).fired.clone()
+    }
+
+    /// Returns how often a write found no room.
+    pub fn found_full(&self) -> u64 {
+        locked(&self.0).found_full
+    }
+
     /// Returns how often a file was synced.
     pub fn syncs(&self) -> u64 {
         locked(&self.0).syncs
@@ -130,7 +144,9 @@ impl FaultyDisk {
             .map(|(name, content)| (name.clone(), found_after(&locked(content), kept)))
             .map(|(name, bytes)| (name, Arc::new(Mutex::new(Bytes::whole(bytes)))))
             .collect();
-        let platter = Platter { names: found.clone(), durable_names: found, ..Platter::default() };
+        let (fired, found_full) = (platter.fired.clone(), platter.found_full);
+        let names = found.clone();
+        let platter = Platter { names, durable_names: found, fired, found_full, ..Platter::default() };
         Self(Arc::new(Mutex::new(platter)))
     }
 
@@ -208,6 +224,7 @@ impl Platter {
         }
         let error = *error;
         self.faults.remove(&op);
+        *self.fired.entry(op).or_default() += 1;
         Err(error.into())
     }
 
@@ -255,7 +272,11 @@ impl DiskFile for FaultyFile {
         content.now[place(offset)..end].copy_from_slice(&bytes[..written]);
         content.dirty.push((place(offset), end));
         fault?;
-        if written < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if written < bytes.len() {
+            platter.found_full += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
