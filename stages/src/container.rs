@@ -34,6 +34,11 @@ mod printer;
 
 pub(crate) use image::ensure_image;
 use printer::Printer;
+pub(crate) use printer::SEND_MARK;
+
+/// What is seen of a container that was ended from outside: 128 + SIGKILL; 128 + SIGTERM, with which Docker ends
+/// containers when it is restarted; and what Docker says of those that a power cut ended.
+const FROM_OUTSIDE: [i64; 3] = [137, 143, 255];
 
 /// How long output may still come after the end: what was printed is on its way already.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -67,7 +72,18 @@ pub(crate) struct Ended {
     /// The last lines that it printed.
     pub(crate) tail: Vec<String>,
     /// What it printed after [`printer::MARK`], as one line: what is for us and not for people.
+    /// Its shell prints the mark once the command has ended by itself, with whatever exit code.
     pub(crate) marked: Option<String>,
+}
+
+impl Ended {
+    /// Tells whether somebody else ended it, so that it gave no answer of its own.
+    ///
+    /// The exit code alone can't say: ssh, xargs, `timeout` and `sys.exit(-1)` have the same ones. Who ends the whole
+    /// container ends the shell too, which prints no mark then.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        !self.oom && self.marked.is_none() && FROM_OUTSIDE.contains(&self.exit_code)
+    }
 }
 
 /// How a container stands.

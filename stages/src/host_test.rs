@@ -173,7 +173,8 @@ impl Place {
     fn concluded(&self, settings: &TestSettings, exit_code: i64, tail: Tail) -> Outcome {
         let report = self.report(settings).and_then(|path| std::fs::read(path).ok());
         let report = report.as_deref().and_then(junit::read);
-        verdict::of(settings, Finished { exit_code, oom: false, tail: tail.into_lines(), report })
+        // The wrapper outlived the tests, or there were no exit code: whatever it is, it is theirs.
+        verdict::of(settings, Finished { exit_code, tail: tail.into_lines(), report, ..Finished::default() })
     }
 }
 

@@ -12,15 +12,29 @@ use landfall_engine::core::facts::{Facts, Failure};
 use landfall_engine::core::settings::{ReleaseSettings, Settings};
 use landfall_engine::ports::{Clock, Order, Output, Probe, SystemClock};
 
-use crate::container::{self, Ended, OneShot, Standing};
+use crate::container::{self, Ended, OneShot, SEND_MARK, Standing};
 use crate::context::Context;
 use crate::deploy;
 use crate::plan;
 use crate::stopped::Stopped;
-use crate::test::verdict::is_from_outside;
 
 /// How long a command that is out of time may clear up behind itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Runs its first argument, and prints the mark once that has ended by itself. It passes the signal on with which
+/// the container is stopped, waits for what comes of it, and prints no mark then.
+const SCRIPT: &str = r#"cut=; code=0
+sh -ec "$1" </dev/null &
+trap 'cut=1; kill -TERM $!' TERM
+wait $! || code=$?
+if [ -n "$cut" ]; then
+  late=0; wait $! || late=$?
+  # The shell knew of the end already.
+  [ "$late" = 127 ] || code=$late
+else
+  SEND_MARK
+fi
+exit $code"#;
 
 /// Runs the command, or follows or reads what is there already.
 pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
@@ -86,7 +100,8 @@ async fn run_once(context: &Context, order: &Order, output: &Output) -> Result<O
         ))
     })?;
     let name = plan::one_shot_name("release", order).map_err(Stopped::failed)?;
-    let mut body = container::basis(order, &image.by_digest(), &release.command);
+    let mut body = container::basis(order, &image.by_digest(), &SCRIPT.replace("SEND_MARK", SEND_MARK));
+    body.cmd.get_or_insert_default().extend(["sh".to_owned(), release.command.clone()]);
     body.env = Some(plan::environment(&deploy::environment(context, order, settings)?));
     let shot = OneShot { name, body, registry: &settings.registry, files: None, order };
     Ok(outcome(release, container::run_to_end(context, shot, output).await?))
@@ -103,14 +118,18 @@ async fn earlier_attempt(
         let former = Order { attempt, key, ..order.clone() };
         let name = plan::one_shot_name("release", &former).map_err(Stopped::failed)?;
         match container::look(context, &former, &name).await.map_err(Stopped::errored)? {
-            // A person knows of that one, and said to try again.
-            Standing::Ended(ended) if was_cut_off(&ended) => {}
-            Standing::Ended(_) | Standing::Running => {
-                output.line(&format!("attempt {attempt} did run; its outcome counts"));
-                return container::follow(context, &name, output).await.map(Some);
+            Standing::Absent | Standing::Created => continue,
+            Standing::Ended(_) => {
+                let ended = container::reread(context, &name).await.map_err(Stopped::errored)?;
+                // A person knows of that one, and said to try again.
+                if ended.is_cut_off() {
+                    continue;
+                }
             }
-            Standing::Absent | Standing::Created => {}
+            Standing::Running => {}
         }
+        output.line(&format!("attempt {attempt} did run; its outcome counts"));
+        return container::follow(context, &name, output).await.map(Some);
     }
     Ok(None)
 }
@@ -121,17 +140,13 @@ fn settings(order: &Order) -> Result<(&Settings, &ReleaseSettings), String> {
     Ok((settings, release.ok_or("the app has no `[release] command`, so there is nothing to run")?))
 }
 
-fn was_cut_off(ended: &Ended) -> bool {
-    !ended.oom && is_from_outside(ended.exit_code)
-}
-
 fn outcome(release: &ReleaseSettings, ended: Ended) -> Outcome {
     if ended.exit_code == 0 {
         return Outcome::Succeeded(Facts::ReleaseCommand);
     }
     let command = crate::lines::clip(&release.command, 120);
     let code = ended.exit_code;
-    if was_cut_off(&ended) {
+    if ended.is_cut_off() {
         return Outcome::errored(format!(
             "the release command `{command}` was ended from outside (exit code {code}), by hand or by a restart of \
              Docker or of this machine: how far it came can't be told; look at the database, then retry or skip"
@@ -155,6 +170,8 @@ mod tests {
         let ended = |exit_code, oom| outcome(&release, Ended { exit_code, oom, ..Ended::default() });
         for code in [137, 143, 255] {
             assert!(matches!(ended(code, false), Outcome::Errored { .. }), "{code}");
+            let own = Ended { exit_code: code, marked: Some(String::new()), ..Ended::default() };
+            assert!(matches!(outcome(&release, own), Outcome::Failed(_)), "{code} is its own answer");
         }
         assert!(matches!(ended(1, false), Outcome::Failed(_)), "its own answer");
         assert!(matches!(ended(137, true), Outcome::Failed(_)), "want of memory is the app's own");

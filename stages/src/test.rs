@@ -239,9 +239,10 @@ async fn outcome(
     if is_not_installed {
         return Ok(verdict::not_installed(ended.tail));
     }
+    let cut_off = ended.is_cut_off();
     let Ended { exit_code, oom, tail, marked } = ended;
     let report = report(context, settings, name, marked.as_deref()).await?;
-    Ok(verdict::of(settings, Finished { exit_code, oom, tail, report }))
+    Ok(verdict::of(settings, Finished { exit_code, oom, cut_off, tail, report }))
 }
 
 /// Reads the report that came with the output, or the file itself when it did not come whole.

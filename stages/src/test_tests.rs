@@ -82,7 +82,8 @@ fn without_dependencies_nothing_is_installed_or_mounted() {
     assert!(!script.contains("install"), "{script}");
     assert_eq!(
         script::run(None, ""),
-        "set -eu\nDEPS=/landfall/deps\ncode=0\nsh -e /landfall/command.sh || code=$?\nexit $code\n"
+        "set -eu\nDEPS=/landfall/deps\ncode=0\nsh -e /landfall/command.sh || code=$?\n\
+         printf '\\n\\002landfall\\002\\n'\nexit $code\n"
     );
 }
 

@@ -10,6 +10,9 @@ use crate::lines::{LineBuffer, Tail};
 /// A line after which nothing is for people any more.
 pub(super) const MARK: &str = "\u{2}landfall\u{2}";
 
+/// How a shell prints the mark: on a line of its own, whatever was printed before.
+pub(crate) const SEND_MARK: &str = r"printf '\n\002landfall\002\n'";
+
 /// Turns the pieces of two streams into lines, and keeps the last ones.
 #[derive(Default)]
 pub(super) struct Printer {

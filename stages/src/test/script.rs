@@ -3,6 +3,7 @@
 //! Two runs with the same lock file share a volume. A lock in it lets one of them install and the other wait;
 //! `.complete` is written last, so that half an installation is made anew and never used.
 
+use crate::container::SEND_MARK;
 use crate::deps::{Dependencies, quoted};
 
 /// How the container ends when the dependencies could not be installed. A test may end like this by chance,
@@ -34,13 +35,14 @@ exec 9>&-
 export VIRTUAL_ENV="$DEPS/venv" PATH="$DEPS/venv/bin:$PATH"
 "#;
 
-/// The report comes with the output, after a mark: fetching it from the ended container would mount the container's
+/// The report comes with the output, after the mark: fetching it from the ended container would mount the container's
 /// disk once more. What is too long for the container's log, or can't be written like this, is fetched.
 const SEND_REPORT: &str = r#"if [ ! -f REPORT ]; then
-  printf '\n\002landfall\002\n'
+  :
 elif [ "$(wc -c <REPORT)" -le 8000000 ] && command -v base64 >/dev/null; then
-  printf '\n\002landfall\002\n'
   base64 -w 0 <REPORT
+else
+  echo 'to be fetched'
 fi
 "#;
 
@@ -62,6 +64,8 @@ pub(super) fn run(needed: Option<&Dependencies>, junit: &str) -> String {
         script.push_str(&format!("rm -f -- {}\n", quoted(junit)));
     }
     script.push_str("code=0\nsh -e /landfall/command.sh || code=$?\n");
+    script.push_str(SEND_MARK);
+    script.push('\n');
     if !junit.is_empty() {
         script.push_str(&SEND_REPORT.replace("REPORT", &quoted(junit)));
     }

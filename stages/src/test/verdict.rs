@@ -20,9 +20,6 @@ const NO_TESTS: i64 = 5;
 /// The shell's exit codes for a command that it could not run.
 const NOT_EXECUTABLE: i64 = 126;
 const NOT_FOUND: i64 = 127;
-/// What is seen of a command that was ended from outside: 128 + SIGKILL; 128 + SIGTERM, with which Docker ends
-/// containers when it is restarted; and what Docker says of those that a power cut ended.
-const FROM_OUTSIDE: [i64; 3] = [137, 143, 255];
 
 /// How a test run ended.
 #[derive(Debug, Default)]
@@ -31,6 +28,8 @@ pub(crate) struct Finished {
     pub(crate) exit_code: i64,
     /// True when something was killed for want of memory.
     pub(crate) oom: bool,
+    /// True when it was ended from outside and gave no answer of its own.
+    pub(crate) cut_off: bool,
     /// The last lines that it printed.
     pub(crate) tail: Vec<String>,
     /// Its report, where one could be read.
@@ -39,7 +38,7 @@ pub(crate) struct Finished {
 
 /// Returns what a finished test run means: the exit code decides, the rest says why.
 pub(crate) fn of(settings: &TestSettings, finished: Finished) -> Outcome {
-    let Finished { exit_code, oom, tail, report } = finished;
+    let Finished { exit_code, oom, cut_off, tail, report } = finished;
     let report = report.unwrap_or_default();
     let tests = TestReport { exit_code, counts: report.counts, first_failures: report.failures };
     let failed = |reason: String, tests: TestReport, tail: Vec<String>| {
@@ -67,7 +66,7 @@ pub(crate) fn of(settings: &TestSettings, finished: Finished) -> Outcome {
         return failed(reason, tests, tail);
     }
     // Tests that failed leave a report that says so.
-    if is_from_outside(exit_code) && tests.first_failures.is_empty() {
+    if cut_off && tests.first_failures.is_empty() {
         return Outcome::errored(format!(
             "the tests were ended from outside (exit code {exit_code}): by hand, by a restart of Docker or of this \
              machine, or because it ran out of memory"
@@ -97,11 +96,6 @@ pub(crate) fn not_installed(tail: Vec<String>) -> Outcome {
         return Outcome::errored(format!("{reason} (the package index could not be reached)"));
     }
     Outcome::Failed(Failure::new(reason).with_tail(tail))
-}
-
-/// Tells whether an exit code says that somebody else ended the command: no answer of its own.
-pub(crate) fn is_from_outside(exit_code: i64) -> bool {
-    FROM_OUTSIDE.contains(&exit_code)
 }
 
 fn found_none(settings: &TestSettings, tests: &TestReport) -> bool {

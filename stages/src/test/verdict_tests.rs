@@ -88,12 +88,21 @@ fn want_of_memory_names_the_limit_and_how_to_raise_it() {
 
 #[test]
 fn an_end_from_outside_is_no_answer() {
-    for code in [137, 143, 255] {
-        let outcome = of(&TestSettings::default(), ended(code, None));
-        assert!(matches!(outcome, Outcome::Errored { .. }), "{code}: {outcome:?}");
-    }
-    let outcome = of(&TestSettings::default(), ended(143, report(3, &["test_red"])));
+    let cut_off = |report| Finished { cut_off: true, ..ended(143, report) };
+    let outcome = of(&TestSettings::default(), cut_off(None));
+    assert!(matches!(outcome, Outcome::Errored { .. }), "{outcome:?}");
+    let outcome = of(&TestSettings::default(), cut_off(report(3, &["test_red"])));
     assert!(matches!(outcome, Outcome::Failed(_)), "it had said red before: {outcome:?}");
+}
+
+#[test]
+fn the_exit_codes_of_an_end_from_outside_are_red_when_the_tests_themselves_gave_them() {
+    for code in [137, 143, 255] {
+        let reason = format!(
+            "the tests failed: `pytest --junitxml=report.xml` ended with exit code {code}: the last line"
+        );
+        check_failed(&TestSettings::default(), ended(code, None), &reason);
+    }
 }
 
 #[test]

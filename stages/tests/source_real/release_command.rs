@@ -102,6 +102,23 @@ async fn the_release_command_runs_once_and_its_end_is_found_again() {
     let failure = failure(world.stages.execute(&order, &Lines::default().output()).await);
     assert!(failure.reason.contains("exit code 4: no such table"), "{}", failure.reason);
 
+    // An exit code of its own, though it is that of a command that a restart of Docker ended.
+    let run = released(&world, &registry, "exit 143").await;
+    let order = world.order(&run, Stage::ReleaseCommand, 1);
+    let failure = crate::world::failure(world.stages.execute(&order, &Lines::default().output()).await);
+    assert!(failure.reason.contains("exit code 143"), "{}", failure.reason);
+
+    // Ended from outside, with the same one.
+    let run = released(&world, &registry, "echo up; exec sleep 60").await;
+    let order = world.order(&run, Stage::ReleaseCommand, 1);
+    world.execute_until(&order, "up").await;
+    let name = world.containers().into_iter().find(|name| name.contains(&run.id.short().to_string()));
+    docker(&["stop", &name.unwrap()]);
+    match world.stages.probe(&order).await.unwrap() {
+        Probe::Done(Outcome::Errored { reason, .. }) => assert!(reason.contains("exit code 143"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+
     // A secret that nobody gave.
     let mut run = released(&world, &registry, "true").await;
     settings(&mut run, |settings| settings.env.secret = vec!["NOBODY_SET_THIS".into()]);
