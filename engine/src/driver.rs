@@ -21,7 +21,7 @@ use crate::core::lane::Lane;
 use crate::core::length::decide_within;
 use crate::core::run::{Phase, Run, RunId};
 use crate::engine::{EngineError, Shared};
-use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Output, Probe};
+use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Probe};
 use crate::sabotaged;
 
 /// Who asks, when the engine does.
@@ -256,6 +256,7 @@ impl Driver {
             }
             // An illegal move is never recorded: a fault in the rules stops this run, not its history.
             fold(self.run.clone(), now_ms, &events)?;
+            #[cfg(feature = "sabotage")]
             if sabotaged!(ActBeforeIntent) {
                 self.act_before(&events).await;
             }
@@ -270,11 +271,12 @@ impl Driver {
     }
 
     /// Does a stage whose intent is yet to be recorded, which is wrong.
+    #[cfg(feature = "sabotage")]
     async fn act_before(&self, events: &[Event]) {
         let Some(Event::StageStarted { stage, attempt, deadline_ms }) = events.last() else { return };
         let order = order(&self.shared, &Arc::new(self.run.clone()), *stage, *attempt, *deadline_ms);
         if let Ok(writer) = self.shared.parts.outputs.open(self.run.id, stage.name(), *attempt) {
-            self.shared.parts.executor.execute(&order, &Output::new(writer)).await;
+            self.shared.parts.executor.execute(&order, &crate::ports::Output::new(writer)).await;
         }
     }
 

@@ -13,7 +13,6 @@ use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, Low, ReadError, RunQuery};
-use landfall_engine::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -299,6 +298,7 @@ impl SegmentStore {
     }
 
     /// Records each event of an append by itself, which is wrong.
+    #[cfg(feature = "sabotage")]
     async fn append_in_parts(&self, append: Append) -> Result<Vec<Envelope>, AppendError> {
         let mut recorded = Vec::new();
         for (event, nth) in append.events.iter().cloned().zip(0..) {
@@ -338,7 +338,8 @@ impl EventStore for SegmentStore {
         if let Some(damage) = &self.damage {
             return Err(AppendError::Corrupt { reason: damage.to_string() });
         }
-        if sabotaged!(SplitAppends) && append.events.len() > 1 {
+        #[cfg(feature = "sabotage")]
+        if landfall_engine::sabotaged!(SplitAppends) && append.events.len() > 1 {
             return self.append_in_parts(append).await;
         }
         let append = Prepared::new(append)?;
