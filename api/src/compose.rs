@@ -169,8 +169,8 @@ impl AtRest {
     /// # Errors
     ///
     /// [`ComposeError`], one message that says what to do.
-    pub async fn open(data: PathBuf) -> Result<Self, ComposeError> {
-        let Opened { store, outputs, report } = open_folder(data.clone(), Options::default()).await?;
+    pub async fn open(data: PathBuf, store: Options) -> Result<Self, ComposeError> {
+        let Opened { store, outputs, report } = open_folder(data.clone(), store).await?;
         if let Some(damage) = &report.damage {
             return Err(ComposeError::Damaged { folder: data, damage: damage.to_string() });
         }

@@ -107,6 +107,10 @@ pub async fn prune(
             report.more = true;
             break;
         }
+        if let Err(why) = is_as_said(store, outputs, run_id).await {
+            report.unfinished.push(format!("the outputs of run {run_id}: {why}"));
+            continue;
+        }
         match outputs.prune(run_id, now_ms, archive.clone(), *dry_run).await {
             Ok(None) => {}
             Ok(Some(pruned)) => {
@@ -122,4 +126,17 @@ pub async fn prune(
         .unfinished
         .extend(swept.unfinished.map(|reason| format!("the sweep of images and containers: {reason}")));
     Ok(report)
+}
+
+/// Tells whether what a run printed is what its events say: what is not is evidence, and stays.
+async fn is_as_said(store: &dyn EventStore, outputs: &OutputDir, run_id: RunId) -> Result<(), String> {
+    let events = store.events(run_id).await.map_err(|error| error.to_string())?;
+    let differing = outputs.differing(run_id, &events).await.map_err(|error| error.to_string())?;
+    match differing.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is not what the log says that was printed: it is evidence, and not pruned; move it away first",
+            differing.join(", ")
+        )),
+    }
 }

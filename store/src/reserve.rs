@@ -42,11 +42,16 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// Sets room aside. A disk that has none is no reason to fail: nothing new is begun on it then.
     pub(crate) fn set_aside(disk: Arc<dyn Disk>, place: String, bytes: u64, low_bytes: u64) -> Self {
-        let left = disk.open(NAME).and_then(|file| file.len()).unwrap_or(0);
-        let left = AtomicU64::new(left.min(bytes));
+        let there = disk.open(NAME).and_then(|file| file.len()).unwrap_or(0);
+        let left = AtomicU64::new(there.min(bytes));
         let reserve = Self { disk, place, bytes, low_bytes, left, in_use: AtomicBool::new(false) };
+        if there > bytes
+            && let Err(error) = reserve.cut(bytes)
+        {
+            tracing::warn!(%error, place = reserve.place, "the reserve could not be made smaller");
+        }
         // Before anything else is written: what is open already is to be recorded to its end.
-        if reserve.missing() <= reserve.free() {
+        if bytes > 0 && reserve.missing() <= reserve.free() {
             reserve.fill_up();
         }
         if let Err(low) = reserve.admits() {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use landfall_engine::audit::replay;
 use landfall_engine::core::event::Envelope;
 use landfall_engine::core::run::Run;
-use landfall_store::{Audit, CheckpointKey, DsseEnvelope, ReadOnlyLog, StoredEvent, Trust};
+use landfall_store::{Audit, CheckpointKey, DsseEnvelope, PublicKey, ReadOnlyLog, StoredEvent, Trust};
 use serde_json::{Value, json};
 
 use super::replay::in_words;
@@ -42,7 +42,8 @@ pub async fn run(global: &Global, args: ExportArgs) -> Result<u8, Fault> {
     }
     let audit = log.audit(Trust::default()).await?;
     let run = folded(&events)?;
-    let cover = cover(log, &audit, &run, &events).await?;
+    let own = PublicKey::read(&data_folder(global)?).map_err(Fault::not_had)?.map(|key| key.fingerprint());
+    let cover = cover(log, &audit, &run, &events, own.as_deref()).await?;
     let story = Story { log_id: audit.log_id, run: &run, events: &events, cover: &cover };
     if args.format == ExportFormat::Json {
         stdout::json(&everything(&story, &audit))?;
@@ -98,15 +99,22 @@ fn whole(audit: &Audit) -> Result<(), Fault> {
     Err(Fault::Unsound(format!("the log does not verify:\n  {}", problems.join("\n  "))))
 }
 
-/// Returns the oldest checkpoint that covers the run up to its end; the head of the log when there is none.
-async fn cover(log: &ReadOnlyLog, audit: &Audit, run: &Run, events: &[StoredEvent]) -> Result<Cover, Fault> {
+/// Returns the oldest checkpoint that covers the run up to its end; the head of the log when there is none. Only one
+/// that the folder's own key signed: whoever can write to the folder can lay another beside it.
+async fn cover(
+    log: &ReadOnlyLog,
+    audit: &Audit,
+    run: &Run,
+    events: &[StoredEvent],
+    own: Option<&str>,
+) -> Result<Cover, Fault> {
     let head = Cover::Head { global_seq: audit.last_seq, hash: audit.log.head };
     let mut marks = events.iter().filter(|stored| landmark(&stored.envelope.event).is_some());
     let Some(last) = marks.next_back().filter(|_| run.state.is_terminal()) else { return Ok(head) };
     let covers = |seq: Option<u64>| seq.is_some_and(|seq| seq >= last.envelope.global_seq);
-    let Some(seen) = audit.checkpoints.iter().find(|seen| seen.fits && covers(seen.global_seq)) else {
-        return Ok(head);
-    };
+    let is_own = |key: Option<&str>| own.is_some() && key == own;
+    let mut ours = audit.checkpoints.iter().filter(|seen| seen.fits && is_own(seen.key.as_deref()));
+    let Some(seen) = ours.find(|seen| covers(seen.global_seq)) else { return Ok(head) };
     let file = log.checkpoints().await?.into_iter().find(|file| file.name == seen.name);
     Ok(match file.map(|file| (file.parse(), file)) {
         Some((Ok(note), file)) => Cover::Checkpoint { file, note: Box::new(note) },

@@ -29,7 +29,11 @@ pub async fn run(global: &Global, args: LogsArgs) -> Result<u8, Fault> {
         true => source.live_feed(run_id).await?,
         false => source.feed(run_id).await?,
     };
-    let pruned = source.pruned(run_id).await?;
+    // What is there can be shown all the same.
+    let pruned = source.pruned(run_id).await.unwrap_or_else(|fault| {
+        said(&format!("it can't be told which outputs were pruned{}", causes(&fault)));
+        None
+    });
     let mut picture = Picture::default();
     let mut is_wanted = false;
     // Said with the first line under it: most stages print nothing.
@@ -58,6 +62,10 @@ pub async fn run(global: &Global, args: LogsArgs) -> Result<u8, Fault> {
         }
     }
     Ok(0)
+}
+
+fn causes(fault: &Fault) -> String {
+    std::error::Error::source(fault).map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
 fn heading_of(name: &str, attempt: u32) -> String {

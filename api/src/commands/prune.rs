@@ -20,6 +20,7 @@ use crate::cli::{Global, PruneArgs};
 use crate::client::Client;
 use crate::compose::AtRest;
 use crate::fault::Fault;
+use crate::limits::LimitArgs;
 use crate::picture::words::bytes;
 use crate::retention::{PruneReport, PruneRequest, prune, span_ms};
 
@@ -53,7 +54,8 @@ pub async fn run(global: &Global, args: PruneArgs) -> Result<u8, Fault> {
             if !runs.is_empty() {
                 request.archive = Some(archive(global, &access, &runs, &file).await?);
             }
-            let mut report = PruneReport::default();
+            // What the plan leaves out is in no request behind it.
+            let mut report = PruneReport { unfinished: plan.unfinished, ..PruneReport::default() };
             // One request, for the sweep, when there is no run.
             for some in runs.chunks(RUNS_AT_ONCE).chain(runs.is_empty().then_some(&[][..])) {
                 let runs: BTreeSet<RunId> = some.iter().copied().collect();
@@ -118,7 +120,10 @@ impl Access {
         }
         match Client::of_data_dir(&data).await {
             Some(server) => Ok(Self::Server(server)),
-            None => Ok(Self::Here(AtRest::open(data).await.map_err(Fault::not_had)?)),
+            None => {
+                let store = LimitArgs::from_environment()?.store();
+                Ok(Self::Here(AtRest::open(data, store).await.map_err(Fault::not_had)?))
+            }
         }
     }
 

@@ -18,8 +18,9 @@ use crate::fault::Fault;
 ///
 /// # Errors
 ///
-/// [`Fault::Unsound`] when it is not whole; [`Fault::Refused`] when something is in the folder. Nothing is restored
-/// then.
+/// [`Fault::Unsound`] when it is not whole; [`Fault::Refused`] when something is in the folder;
+/// [`Fault::Unavailable`] when the disk refuses. Nothing is restored then. What was not as the log says when the
+/// backup was made is restored as it was, and told.
 pub async fn run(global: &Global, args: RestoreArgs) -> Result<u8, Fault> {
     let from_stdin = args.file == Path::new("-");
     if args.check {
@@ -61,5 +62,11 @@ pub async fn run(global: &Global, args: RestoreArgs) -> Result<u8, Fault> {
             folder.display()
         ));
     }
-    outcome(&contents)
+    if !contents.unsound.is_empty() {
+        said(&format!(
+            "warning: all of it was restored; when the backup was made, this was not as the log says:\n  {}",
+            contents.unsound.join("\n  ")
+        ));
+    }
+    Ok(0)
 }

@@ -83,7 +83,7 @@ fn text(folder: &Path, audit: &Audit) -> String {
     line("head", format!("event {last_seq}, {}", log.head));
     if let Some(torn) = unfinished {
         let what = format!(
-            "{} behind the last event, of a write that was never answered",
+            "{} behind the last event: part of a write that did not come to its end",
             counted(torn.bytes, "byte")
         );
         line("unfinished", what);

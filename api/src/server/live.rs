@@ -143,7 +143,7 @@ pub(super) async fn output(
             len: output.len,
             live: output.live,
         });
-        let pruned = app.outputs.pruned(run_id).await.map_err(failed)?;
+        let pruned = pruned_of(&app, run_id).await;
         return Ok(Json(OutputList { outputs: listed.collect(), pruned }).into_response());
     };
     if stage != "rollback" && Stage::from_name(&stage).is_none() {
@@ -155,7 +155,7 @@ pub(super) async fn output(
     let wanted = |attempt: u32| which.attempt.is_none_or(|wanted| wanted == attempt);
     let newest = outputs.into_iter().rfind(|output| output.name == stage && wanted(output.attempt));
     let Some(found) = newest else {
-        if let Some(pruned) = app.outputs.pruned(run_id).await.map_err(failed)?
+        if let Some(pruned) = pruned_of(&app, run_id).await
             && let Some(gone) = pruned.outputs.iter().rfind(|gone| gone.name == stage && wanted(gone.attempt))
         {
             return Err(ApiError::Gone(gone_in_words(&pruned, gone)));
@@ -180,6 +180,14 @@ pub(super) async fn output(
         Err(error) => broken(&error),
     });
     Ok(streamed(&app, pieces))
+}
+
+/// Returns what was pruned of a run. A note that can't be read hides no output that is there.
+async fn pruned_of(app: &App, run_id: RunId) -> Option<Pruned> {
+    app.outputs.pruned(run_id).await.unwrap_or_else(|error| {
+        tracing::warn!(%run_id, %error, "it can't be told which outputs were pruned");
+        None
+    })
 }
 
 /// Returns what is said of an output that was pruned.

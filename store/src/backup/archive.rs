@@ -14,14 +14,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use landfall_engine::core::event::{Envelope, Event, EventHash, OutputRef};
+use landfall_engine::core::event::{Envelope, OutputRef};
 use landfall_engine::core::run::RunId;
-use sha2::{Digest, Sha256};
 
 use super::write::{draft_of, parent_of, put};
 use super::{BackupError, disk, refused};
 use crate::disk::sync_folder;
-use crate::output::parse;
+use crate::output::{parse, said, sum};
 
 /// What an archive has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,18 +126,6 @@ fn add_run<W: Write>(
     Ok(())
 }
 
-/// Returns what the events say was printed.
-fn said(events: &[Envelope]) -> HashMap<(String, u32), OutputRef> {
-    let said = events.iter().filter_map(|envelope| match &envelope.event {
-        Event::StageSucceeded { stage, attempt, output: Some(output), .. }
-        | Event::StageFailed { stage, attempt, output: Some(output), .. } => {
-            Some(((stage.name().to_owned(), *attempt), output.clone()))
-        }
-        _ => None,
-    });
-    said.collect()
-}
-
 fn read_back(file: &Path, mut wanted: Wanted) -> Result<(), BackupError> {
     let reading = || disk("reading the archive back");
     let mut tar = tar::Archive::new(io::BufReader::new(File::open(file).map_err(reading())?));
@@ -153,22 +140,5 @@ fn read_back(file: &Path, mut wanted: Wanted) -> Result<(), BackupError> {
     match wanted.keys().next() {
         None => Ok(()),
         Some(path) => Err(refused(format!("the archive does not read back as it was written: no {path}"))),
-    }
-}
-
-fn sum(mut content: impl Read) -> io::Result<(u64, String)> {
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; 256 * 1024];
-    let mut len = 0;
-    loop {
-        match content.read(&mut chunk) {
-            Ok(0) => return Ok((len, EventHash(hash.finalize().into()).to_string())),
-            Ok(read) => {
-                hash.update(&chunk[..read]);
-                len += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -55,6 +55,10 @@ impl Unsound {
         Self { path: part.path(), what: "is not what the log says that was printed".into() }
     }
 
+    pub(super) fn unreadable(part: &Part) -> Self {
+        Self { path: part.path(), what: "can't be read, so nobody knows what was pruned".into() }
+    }
+
     pub(super) fn missing(part: &Part) -> Self {
         Self { path: part.path(), what: "is not there, and was not pruned".into() }
     }

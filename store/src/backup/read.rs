@@ -18,7 +18,7 @@ use super::{BackupError, refused};
 use crate::output::Pruned;
 
 /// What we wrote as JSON is shorter; more is an attack on our memory.
-const TEXT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(super) const TEXT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -170,7 +170,10 @@ impl Reading {
             Part::Start => self.start = Some(start(&text)?),
             Part::End => self.end = Some(parsed(part, &text)?),
             Part::Meta => self.meta = Some(text),
-            Part::Pruned(run) => _ = self.pruned.insert(*run, parsed(part, &text)?),
+            // One that can't be read was so in the folder, or the sum over all entries shows that it was not.
+            Part::Pruned(run) => {
+                self.pruned.extend(serde_json::from_slice(&text).ok().map(|note| (*run, note)))
+            }
             Part::Segment(first) => _ = self.segments.insert(*first, (at, len)),
             Part::Output { run, name, attempt } => {
                 let sha256 = EventHash(own.finalize().into()).to_string();

@@ -19,7 +19,7 @@ use super::check::{Inside, check};
 use super::entry::Part;
 use super::read::{Nowhere, Sink, read};
 use super::write::{draft_of, parent_of};
-use super::{BackupError, Contents, disk, refused};
+use super::{BackupError, Contents, disk};
 use crate::data_dir::{RESTORED_FILE, Restored};
 use crate::disk::{RealDisk, sync_folder};
 
@@ -147,10 +147,10 @@ impl Sink for Unpacking {
             rustix::fs::statvfs(&self.folder).map_err(|error| disk("asking for free space")(error.into()))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         if len > free {
-            return Err(refused(format!(
-                "{} has {len} bytes, and {free} are free here; make room, or restore elsewhere",
+            return Err(disk(format!(
+                "restoring {} of {len} bytes where {free} are free (make room, or restore elsewhere)",
                 part.path()
-            )));
+            ))(io::ErrorKind::StorageFull.into()));
         }
         self.file = Some((create(&path)?, path));
         Ok(())

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::entry::{End, FORMAT, Part, Start, Unsound, is_key};
+use super::read::TEXT_BYTES_MAX;
 use super::restore::check_file;
 use super::survey::{Attempts, Survey, make_durable, survey};
 use super::{BackupError, Contents, disk};
@@ -128,8 +129,12 @@ fn copy_log<W: Write>(
     outputs: &Path,
 ) -> Result<Survey, BackupError> {
     let folders = names_in(outputs)?.into_iter().filter_map(|name| name.parse::<RunId>().ok());
-    let has_note = |run: &RunId| outputs.join(run.to_string()).join(PRUNED_FILE).exists();
-    let pruned: HashSet<RunId> = folders.filter(has_note).collect();
+    let mut pruned: HashSet<RunId> = HashSet::new();
+    for run in folders {
+        if let Some((_, Some(_))) = read_note(&outputs.join(run.to_string()).join(PRUNED_FILE))? {
+            pruned.insert(run);
+        }
+    }
     let survey = survey(segments, log_id, &pruned)?;
     let mark = survey.mark;
     make_durable(segments, mark).map_err(disk("making the log durable"))?;
@@ -174,12 +179,12 @@ fn copy_outputs<W: Write>(
         // The note is looked for after the outputs: whatever is gone by now has one.
         let note = Part::Pruned(run);
         let mut pruned = None;
-        if let Some((mut file, _)) = open_plain(&data.join(note.path()))? {
-            let mut text = Vec::new();
-            file.read_to_end(&mut text).map_err(disk(format!("reading {}", note.path())))?;
+        if let Some((text, parsed)) = read_note(&data.join(note.path()))? {
+            // As it is: it may tell a person what it can't tell us.
             pack.bytes(&note, &text)?;
-            contents.pruned_runs += 1;
-            pruned = serde_json::from_slice::<Pruned>(&text).ok();
+            contents.pruned_runs += u64::from(parsed.is_some());
+            unsound.extend(parsed.is_none().then(|| Unsound::unreadable(&note)));
+            pruned = parsed;
         }
         let is_noted = |name, attempt| pruned.as_ref().is_some_and(|note| note.of(name, attempt).is_some());
         missing.retain(|(name, attempt), _| !is_noted(name, *attempt));
@@ -213,6 +218,17 @@ fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Returns a note of what was pruned, as it is and as it is understood; None when there is none.
+fn read_note(path: &Path) -> Result<Option<(Vec<u8>, Option<Pruned>)>, BackupError> {
+    let Some((file, _)) = open_plain(path)? else { return Ok(None) };
+    let mut text = Vec::new();
+    // Whatever is longer is no note of ours, and a backup with more of it would not be read.
+    let read = file.take(TEXT_BYTES_MAX).read_to_end(&mut text);
+    read.map_err(disk(format!("reading {}", path.display())))?;
+    let note = serde_json::from_slice(&text).ok();
+    Ok(Some((text, note)))
 }
 
 /// Opens a file with its length as it is now; None when there is none. A link or a folder is none.

@@ -100,6 +100,21 @@ pub(crate) fn audit(
         problems.extend(found);
     }
     let covered = judge.covered;
+    // Where there are other problems they say more: another key, another log, another end.
+    if problems.is_empty() && !trust.keys.is_empty() && followed.last_seq > 0 {
+        let is_theirs =
+            |seen: &Seen| seen.fits && seen.key.as_ref().is_some_and(|key| trust.keys.contains(key));
+        if !seen.iter().any(is_theirs) {
+            let keys: Vec<String> = trust.keys.iter().map(|key| format!("sha256:{key}")).collect();
+            problems.push(about(
+                "checkpoints",
+                format!(
+                    "none is signed by {}: that this is the log of that key can't be told",
+                    keys.join(" or ")
+                ),
+            ));
+        }
+    }
     followed.found.problems.extend(problems);
     let Followed { found, last_seq, torn, .. } = followed;
     Ok(Audit { log_id, log: found, last_seq, unfinished: torn, checkpoints: seen, covered })
@@ -157,6 +172,12 @@ impl Judge<'_> {
     /// Says what is wrong with the head of a checkpoint, if something is.
     fn head(&self, global_seq: u64, head: EventHash) -> Option<String> {
         let last = self.followed.last_seq;
+        if let Some(changed) = self.followed.changed.filter(|changed| *changed > last && global_seq > last) {
+            return Some(format!(
+                "the log went on to event {global_seq}, all of it durable, and can't be read from event {changed} on: \
+                 it was changed"
+            ));
+        }
         if global_seq > last {
             let n = global_seq - last;
             return Some(format!(

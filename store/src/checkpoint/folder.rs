@@ -4,7 +4,7 @@ use std::io;
 
 use uuid::Uuid;
 
-use super::note::{Checkpoint, CheckpointFile};
+use super::note::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointFile};
 use crate::disk::Disk;
 
 fn name(global_seq: u64) -> String {
@@ -55,8 +55,26 @@ fn names(disk: &dyn Disk) -> io::Result<Vec<String>> {
 
 fn read(disk: &dyn Disk, name: String) -> io::Result<CheckpointFile> {
     let file = disk.open(&name)?;
-    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+    // One byte more than there may be, so that a longer one is told from one that was cut here.
+    let wanted = file.len()?.min(CHECKPOINT_BYTES_MAX as u64 + 1);
+    let mut bytes = vec![0; usize::try_from(wanted).unwrap_or_default()];
     let read = file.read_at(0, &mut bytes)?;
     bytes.truncate(read);
     Ok(CheckpointFile { name: format!("checkpoints/{name}"), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FaultyDisk;
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_checkpoint_is_not_read_and_is_none() {
+        let disk = FaultyDisk::new();
+        disk.set_bytes(&name(7), vec![b' '; 3 * CHECKPOINT_BYTES_MAX]);
+        let found = read_all(&disk).unwrap();
+        assert_eq!(found[0].bytes.len(), CHECKPOINT_BYTES_MAX + 1);
+        assert!(found[0].parse().unwrap_err().to_string().contains("it is longer than"));
+        assert_eq!(newest(&disk, Uuid::from_u128(1)).unwrap(), None);
+    }
 }

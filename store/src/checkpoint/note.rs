@@ -17,6 +17,9 @@ use super::key::{CheckpointKey, PublicKey};
 /// Names this shape. Another shape gets another name.
 pub(crate) const FORMAT: &str = "landfall checkpoint 1";
 
+/// More than any checkpoint has, with all the runs that one may name: a longer file is none, and is not read.
+pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1024 * 1024;
+
 /// What stands between the signed bytes and the signature.
 const BEFORE_SIGNATURE: &str = "  \"signature\": \"";
 
@@ -110,6 +113,11 @@ impl Checkpoint {
     /// [`CheckpointError`] when it is none, or was changed.
     pub fn parse(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let unreadable = |what: &str| CheckpointError::Unreadable(what.to_owned());
+        if bytes.len() > CHECKPOINT_BYTES_MAX {
+            return Err(CheckpointError::Unreadable(format!(
+                "it is longer than {CHECKPOINT_BYTES_MAX} bytes"
+            )));
+        }
         let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is no text"))?;
         let (signed, signature) = text
             .strip_suffix(BEHIND_SIGNATURE)

@@ -9,6 +9,7 @@
 //! somebody in this process wants to read them. Output is not an event: losing the last lines in a crash is
 //! allowed, blocking a stage because somebody reads slowly is not.
 
+mod compare;
 mod follow;
 mod pruned;
 mod writer;
@@ -23,6 +24,7 @@ use futures_util::stream::{self, BoxStream};
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::{BoxError, OutputLog, OutputWriter};
 
+pub(crate) use compare::{said, sum};
 use follow::Follower;
 pub use follow::OutputChunk;
 pub(crate) use pruned::PRUNED_FILE;

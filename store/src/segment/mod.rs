@@ -14,6 +14,7 @@ pub(crate) mod follow;
 pub(crate) mod frame;
 pub(crate) mod reader;
 pub(crate) mod recovery;
+mod remains;
 mod store;
 pub(crate) mod tail;
 pub(crate) mod verify;

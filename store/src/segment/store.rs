@@ -187,7 +187,11 @@ impl SegmentStore {
         }
         let opened = match &found.damage {
             Some(damage) => Err(IndexError::Damaged(damage.clone())),
-            None => Index::open(&segments, log_id, &index_place, found.mark),
+            None => {
+                // First the log: an index that saved what a power cut then takes would call the log damaged for ever.
+                settle_end(&segments, &found).map_err(doing("making the end of the log durable"))?;
+                Index::open(&segments, log_id, &index_place, found.mark)
+            }
         };
         let (index, index_report) = match opened {
             Ok(opened) => opened,
@@ -196,7 +200,6 @@ impl SegmentStore {
                 return Self::open_damaged(&segments, log_id, &found, damage, held, work);
             }
         };
-        settle_end(&segments, &found).map_err(doing("making the end of the log durable"))?;
         let tail = match found.tail {
             Some(at) => Tail::resume(segments.clone(), log_id, segment_bytes, at, found.torn.is_some()),
             None => {
@@ -438,4 +441,42 @@ fn thread(name: &str, life: impl FnOnce() + Send + 'static) -> io::Result<JoinHa
 
 fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |source| StoreError { doing, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::samples::{append, new_run, red_life};
+    use crate::disk::{FaultyDisk, Kept, Op};
+
+    #[tokio::test]
+    async fn the_index_never_knows_an_event_that_a_power_cut_can_still_take() {
+        const FIRST: &str = "00000000000000000001.seg";
+        let (disk, log_id) = (FaultyDisk::new(), Uuid::from_u128(1));
+        let (store, _) = SegmentStore::on_disk(Arc::new(disk.clone()), log_id, 1 << 20).unwrap();
+        let durable = disk.bytes(FIRST).unwrap();
+        store.append(append(new_run(), 0, red_life("shop"))).await.unwrap();
+        drop(store);
+        // As kill -9 leaves it: written, and not synced.
+        let written = disk.bytes(FIRST).unwrap();
+        disk.set_bytes(FIRST, durable);
+        disk.open(FIRST).unwrap().write_at(0, &written).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let open = |disk: FaultyDisk| {
+            SegmentStore::open(LogPlace {
+                work: Work::Threads,
+                disk: Arc::new(disk),
+                log_id,
+                segment_bytes: 1 << 20,
+                reserve: None,
+                index: IndexPlace { folder: Some(folder.path().join("index.sled")), cache_bytes: 1 << 20 },
+                checkpoints: None,
+                held: None,
+            })
+        };
+        disk.fail(Op::Sync, 0, io::ErrorKind::Other);
+        assert!(open(disk.clone()).is_err());
+        let (_, report) = open(disk.crash(Kept::Nothing)).unwrap();
+        assert_eq!((report.events, report.damage), (0, None));
+    }
 }

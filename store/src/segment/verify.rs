@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::files::{Segments, name};
 use super::frame::Frame;
-use super::reader::FrameAt;
+use super::reader::{FrameAt, Mark};
+use super::remains::{Remains, look_at};
 use super::walk::{Damage, TornTail, Walk, Walked};
 use crate::index::facts;
 
@@ -66,6 +67,8 @@ pub(crate) struct Followed {
     pub(crate) last_seq: u64,
     /// Remains of an unfinished write behind it.
     pub(crate) torn: Option<TornTail>,
+    /// The first event behind it that was there and was changed, by its place in the log.
+    pub(crate) changed: Option<u64>,
     runs: HashMap<RunId, Life>,
 }
 
@@ -78,7 +81,7 @@ struct Life {
     is_broken: bool,
 }
 
-/// Audits a log to its present end. Remains of an unfinished write behind it are no problem.
+/// Audits a log to its present end. Remains of an unfinished write behind it are no problem; a changed frame is.
 pub(crate) fn verify(segments: Segments, log_id: Uuid) -> io::Result<Verification> {
     follow(segments, log_id, |_| {}).map(|followed| followed.found)
 }
@@ -90,13 +93,22 @@ pub(crate) fn follow(
     mut passed: impl FnMut(Passed),
 ) -> io::Result<Followed> {
     let mut followed = Followed::default();
-    let mut walk = Walk::from_start(segments, log_id);
+    let mut walk = Walk::from_start(segments.clone(), log_id);
     loop {
         match walk.next()? {
             Walked::Frame(at, frame) => followed.take(at, &frame, &mut passed),
             Walked::Damage(damage) => followed.damaged(&damage),
             Walked::Torn(torn) => {
-                followed.torn = Some(torn);
+                let Mark { segment, offset, .. } = walk.mark();
+                let at = FrameAt { segment, offset };
+                match look_at(&segments, at, torn.segment.clone(), walk.next_seq())? {
+                    Remains::Written => continue,
+                    Remains::Torn => followed.torn = Some(torn),
+                    Remains::Changed(damage) => {
+                        followed.changed = damage.lost.map(|(first, _)| first);
+                        followed.damaged(&damage);
+                    }
+                }
                 break;
             }
             Walked::End => break,

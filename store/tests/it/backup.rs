@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -318,6 +319,21 @@ async fn an_output_that_is_not_as_the_log_says_is_told_and_copied_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_note_of_a_pruning_that_can_t_be_read_is_told_and_stops_no_backup() {
+    let (data, opened, runs) = a_folder().await;
+    opened.outputs.prune(runs[0], NOW_MS, None, false).await.unwrap();
+    let note = format!("output/{}/pruned.json", runs[0]);
+    fs::write(data.path().join(&note), "{").unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (file, to) = (place.path().join("backup.tar"), place.path().join("restored"));
+    let contents = backed_up(data.path(), &file);
+    let expected = format!("{note} can't be read, so nobody knows what was pruned");
+    assert!(contents.unsound.contains(&expected), "{:?}", contents.unsound);
+    assert_eq!(restored_from(&file, &to).unwrap(), contents);
+    assert_eq!(fs::read_to_string(to.join(note)).unwrap(), "{");
+}
+
+#[tokio::test]
 async fn a_damaged_log_gives_no_backup_and_the_former_one_stays() {
     let (data, opened, _) = a_folder().await;
     let place = tempfile::tempdir().unwrap();
@@ -422,7 +438,11 @@ async fn what_somebody_else_put_into_the_tar_is_refused_and_nothing_is_written()
         ("a long name", insert("././@LongLink", Kind::GNULongName, "../evil"), "is no plain file"),
         ("a sparse file", insert("checkpoints/x", Kind::GNUSparse, "x"), "is no plain file"),
         ("a file twice", insert("META", Kind::Regular, "{}"), "is in it twice"),
-        ("another note", insert(&format!("output/{run}/pruned.json"), Kind::Regular, "{"), "can't be read"),
+        (
+            "another note",
+            insert(&format!("output/{run}/pruned.json"), Kind::Regular, "{"),
+            "not those that were put into it",
+        ),
         (
             "another checkpoint",
             insert("checkpoints/x.json", Kind::Regular, "x"),
@@ -458,8 +478,12 @@ async fn what_somebody_else_put_into_the_tar_is_refused_and_nothing_is_written()
             let refused = restore(&packed[..], limit, &to, NOW_MS, false).unwrap_err();
             let said = refused.to_string();
             // A stream has no length, so a size is held against what is free.
-            let is_said = said.contains(reason) || (is_stream && said.contains("are free here"));
-            assert!(matches!(refused, BackupError::Refused { .. }) && is_said, "{what}: {said}");
+            let is_full = is_stream && said.contains("are free (make room");
+            let is_refused = match &refused {
+                BackupError::Disk { source, .. } => is_full && source.kind() == ErrorKind::StorageFull,
+                other => matches!(other, BackupError::Refused { .. }) && said.contains(reason),
+            };
+            assert!(is_refused, "{what}: {said}");
             assert_eq!(names(place.path()), ["backup.tar"], "{what}");
         }
     }
@@ -536,4 +560,19 @@ fn a_backup_of_the_first_format_is_read_for_ever() {
     let contents = restored_from(&file, &place.path().join("restored")).unwrap();
     let told = serde_json::to_string_pretty(&contents).unwrap() + "\n";
     assert_eq!(told, include_str!("../../fixtures/backup-1.txt"));
+}
+
+#[tokio::test]
+async fn an_output_that_is_not_what_its_event_says_is_told_from_those_that_are() {
+    let (data, opened, runs) = a_folder().await;
+    let events = opened.store.events(runs[0]).await.unwrap();
+    assert_eq!(opened.outputs.differing(runs[0], &events).await.unwrap(), Vec::<String>::new());
+    let output = data.path().join(format!("output/{}/test-1.log", runs[0]));
+    let whole = fs::read(&output).unwrap();
+    let mut changed = whole.clone();
+    changed[3] ^= 1;
+    for other in [&changed[..], &whole[1..]] {
+        fs::write(&output, other).unwrap();
+        assert_eq!(opened.outputs.differing(runs[0], &events).await.unwrap(), ["test-1.log"]);
+    }
 }

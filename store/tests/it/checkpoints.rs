@@ -350,3 +350,18 @@ fn run_tool(script: &str, folder: &Path, args: &[PathBuf]) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
+
+#[tokio::test]
+async fn with_a_key_named_a_log_without_a_checkpoint_of_it_does_not_verify() {
+    let (folder, trust) = signed_folder().await;
+    let key = Checkpoint::parse(&trust.given[0].bytes).unwrap().public_key.fingerprint();
+    let named = |key: &str| Trust { given: vec![], keys: vec![key.to_owned()] };
+    let both = Trust { keys: vec![key.clone()], ..trust.clone() };
+    assert_eq!(audit(folder.path(), both).await.log.problems, []);
+    let problems = audit(folder.path(), named(&key)).await.log.problems;
+    assert!(problems[0].what.contains("none is signed by"), "{problems:?}");
+    assert_eq!(audit(folder.path(), Trust::default()).await.log.problems, []);
+    let other = Trust { keys: vec!["00".repeat(32)], ..trust };
+    let problems = audit(folder.path(), other).await.log.problems;
+    assert!(problems[0].what.contains("none is signed by"), "{problems:?}");
+}

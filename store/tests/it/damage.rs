@@ -215,3 +215,39 @@ async fn many_segments(folder: &Path) -> (Vec<RunId>, Vec<String>) {
     assert_eq!(segments.len(), 6, "a life fills a segment");
     (runs, segments)
 }
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_last_frame_is_a_problem_for_an_audit_and_a_torn_one_is_none() {
+    let (disk, runs) = five_runs().await;
+    let bytes = disk.bytes(FIRST).unwrap();
+    let end_of_log = end(&bytes);
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path()).store;
+    store.append(append(new_run(), 0, [started("shop")])).await.unwrap();
+    drop(store);
+    let segment = place.path().join("log").join(FIRST);
+    let whole = fs::read(&segment).unwrap();
+    let last = *frames(&whole).last().unwrap();
+    let end_of_last = end(&whole);
+    for hit in (last..end_of_last).step_by(7) {
+        let mut flipped = whole.clone();
+        flipped[hit] ^= 4;
+        fs::write(&segment, flipped).unwrap();
+        let problems = open_read_only(place.path()).unwrap().verify().await.unwrap().problems;
+        assert!(
+            problems.iter().any(|problem| problem.what.contains("was changed")),
+            "byte {hit}: {problems:?}"
+        );
+        let mut torn = whole.clone();
+        torn[hit..].fill(0);
+        fs::write(&segment, torn).unwrap();
+        let problems = open_read_only(place.path()).unwrap().verify().await.unwrap().problems;
+        assert_eq!(problems, [], "cut at byte {hit}");
+    }
+    let (store, _) = on(&disk);
+    let mut flipped = bytes.clone();
+    flipped[end_of_log - 20] ^= 1;
+    disk.set_bytes(FIRST, flipped);
+    let problems = store.verify().await.unwrap().problems;
+    assert!(problems.iter().any(|problem| problem.run == Some(runs[4])), "{problems:?}");
+}

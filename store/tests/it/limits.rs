@@ -186,3 +186,14 @@ async fn a_data_folder_has_its_reserve_as_a_file_that_takes_up_its_room() {
     assert_eq!(reserve.len(), options.reserve_bytes);
     assert!(reserve.blocks() * 512 >= options.reserve_bytes, "{} blocks", reserve.blocks());
 }
+
+#[tokio::test]
+async fn a_reserve_that_is_to_be_smaller_gives_its_room_back_at_the_start() {
+    let disk = FaultyDisk::new();
+    drop(with_reserve(&disk));
+    for less in [RESERVE / 2, 0] {
+        let store = SegmentStore::on_disk_with_reserve(Arc::new(disk.clone()), LOG_ID, less, LOW);
+        drop(store.unwrap());
+        assert_eq!(reserve_of(&disk), less);
+    }
+}
