@@ -131,10 +131,18 @@ pub struct Machine {
     /// How often a person has decided about all that was parked.
     pub tidied: u32,
     pub disk_fails_in_recovery: bool,
-    /// A cancel that was not answered: which run was the newest before, and in which stage of the next to cancel.
-    pub cancelling: Arc<Mutex<Option<(Option<RunId>, Stage)>>>,
+    /// A cancel that was not answered.
+    pub cancelling: Arc<Mutex<Option<Cancelling>>>,
     /// What a replay of each closed run said when it was looked at first.
     pub replays: BTreeMap<RunId, String>,
+}
+
+/// A cancel of the run that comes next.
+#[derive(Clone, Copy, Debug)]
+pub struct Cancelling {
+    /// The newest run before it.
+    known: Option<RunId>,
+    stage: Stage,
 }
 
 /// How a life ended.
@@ -430,7 +438,7 @@ impl Machine {
                 }
             }
             Act::CancelIn(stage) => {
-                *self.cancelling.lock().unwrap() = Some((self.newest_before_push, stage));
+                *self.cancelling.lock().unwrap() = Some(Cancelling { known: self.newest_before_push, stage });
                 self.cancel_next(engine, store, clock);
             }
             Act::Decide(nth, decision) => {
@@ -478,7 +486,7 @@ impl Machine {
 
     /// Cancels the run that comes next, once it is in its stage; the next life asks again where this one did not answer.
     fn cancel_next(&self, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
-        let Some((known, stage)) = *self.cancelling.lock().unwrap() else { return };
+        let Some(Cancelling { known, stage }) = *self.cancelling.lock().unwrap() else { return };
         let (engine, store, clock) = (engine.clone(), store.clone(), clock.clone());
         let cancelling = self.cancelling.clone();
         tokio::spawn(async move {

@@ -220,8 +220,11 @@ fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
     Ok(names)
 }
 
-/// Returns a note of what was pruned, as it is and as it is understood; None when there is none.
-fn read_note(path: &Path) -> Result<Option<(Vec<u8>, Option<Pruned>)>, BackupError> {
+/// A note of what was pruned: its text, and what it says where it can be understood.
+type Note = (Vec<u8>, Option<Pruned>);
+
+/// Returns a note; None when there is none.
+fn read_note(path: &Path) -> Result<Option<Note>, BackupError> {
     let Some((file, _)) = open_plain(path)? else { return Ok(None) };
     let mut text = Vec::new();
     // Whatever is longer is no note of ours, and a backup with more of it would not be read.
