@@ -6,22 +6,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_tests::counters::{is_long, publish};
 use serde_json::{Value, json};
 
+use crate::alone;
 use crate::crowd::Crowd;
 use crate::dice::Dice;
-use crate::invariants::{Checked, check};
+use crate::invariants::{Checked, check, check_log};
 use crate::witness::Witness;
-use crate::yard::{App, Server, Yard};
+use crate::yard::{App, Server, Yard, wait_for};
 
 const KILLS_SHORT: u64 = 6;
 const KILLS_LONG: u64 = 200;
 
-/// A run is over within this time, mostly; a kill that comes later hits an engine at rest.
-const RUN_LASTS: Duration = Duration::from_millis(3_500);
+/// An engine that starts has found what is open, and begun to probe it, within this time.
+const RECOVERY_LASTS: Duration = Duration::from_millis(600);
 
 /// No run needs a person more often than this, when nothing is killed any more.
 const DECISIONS_MAX: usize = 3;
@@ -35,6 +36,16 @@ enum Scenario {
     Cancel,
     RollbackByHand,
     ThreePushes,
+}
+
+impl Scenario {
+    /// Returns how much of the time of a whole run passes before its own run is over, in percent.
+    fn lasts(self) -> u32 {
+        match self {
+            Self::Green | Self::RedSmoke | Self::Cancel | Self::ThreePushes => 100,
+            Self::RedTests | Self::RollbackByHand => 50,
+        }
+    }
 }
 
 const SCENARIOS: [Scenario; 6] = [
@@ -57,42 +68,66 @@ struct Promised {
 
 #[test]
 fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_it_was() {
+    let _alone = alone();
     let kills_wanted = if is_long() { KILLS_LONG } else { KILLS_SHORT };
     let mut dice = Dice::new();
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
     let mut server = Server::start(&yard);
+    let mut run_lasts = Duration::ZERO;
     for version in ["0.0.1", "0.0.2"] {
         app.version(version);
+        let since = Instant::now();
         app.push(&server);
         assert_eq!(server.ended()["state"], "live");
+        // The first one also fetches what the later ones have.
+        run_lasts = since.elapsed();
     }
     let witness = Witness::of(&yard);
     witness.listen(&yard);
     let crowd = Crowd::start(&yard, 2, 2);
     let mut checked = Checked::default();
-    let (mut kills, mut points) = (0, BTreeMap::<String, u64>::new());
+    let (mut kills, mut at_rest, mut points) = (0, 0, BTreeMap::<String, u64>::new());
     let mut round = 0_usize;
     while kills < kills_wanted {
         // In turn, so that the short form has seen each of them; when it is killed is left to chance.
         let scenario = SCENARIOS[round % SCENARIOS.len()];
         round += 1;
         let mut promised = Promised::default();
-        let pushes = begin(scenario, &app, &server, round, &mut dice, &mut promised);
+        let before = server.runs().len();
+        let mut pushes = begin(scenario, &app, &server, round, &mut dice, &mut promised);
+        // One in six comes at any moment from the push on; the others wait for the run that they are to hit.
+        if dice.below(6) > 0 {
+            wait_for("the run", || {
+                let is_there = server.runs().len() > before;
+                let is_over = pushes.iter_mut().all(|(push, _)| push.try_wait().unwrap().is_some());
+                (is_there || is_over).then_some(())
+            });
+        }
         let again = dice.below(3);
         for nth in 0..=again {
-            let span = if nth == 0 { RUN_LASTS } else { Duration::from_millis(600) };
+            let span = if nth == 0 { run_lasts * scenario.lasts() / 100 } else { RECOVERY_LASTS };
             thread::sleep(dice.time_below(span));
             if nth == 0 {
                 ask_on_the_way(scenario, &server, &mut promised);
             }
             server.kill();
-            kills += 1;
-            let point = if nth == 0 { in_flight(&yard) } else { format!("recovery, {}", in_flight(&yard)) };
-            checked.pushes_cut += u64::from(point.contains("push_image"));
-            eprintln!("kill {kills}: {scenario:?}, {point}");
-            *points.entry(point).or_default() += 1;
+            let hit = in_flight(&yard);
+            if let Some(hit) = &hit {
+                kills += 1;
+                let point = if nth == 0 { hit.clone() } else { format!("recovery, {hit}") };
+                eprintln!("kill {kills}: {scenario:?}, {point}");
+                *points.entry(point).or_default() += 1;
+            } else {
+                at_rest += 1;
+                eprintln!("a kill at rest: {scenario:?}");
+            }
+            // What the next kill leaves no time to see at rest is seen in what lies there now.
+            check_log(&yard, &witness, &mut checked);
             server = Server::launch(&yard, |_| {});
+            if hit.is_none() {
+                break;
+            }
         }
         for (mut push, commit) in pushes {
             // One that was answered with yes is acknowledged; one that was cut off may or may not be.
@@ -101,7 +136,7 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
             }
         }
         server.until_ready();
-        let listening = witness.listen(&yard);
+        witness.listen(&yard);
         check(&yard, &server, &witness, &mut checked);
         for _ in 0..DECISIONS_MAX {
             if decide_what_is_parked(&server) == 0 {
@@ -111,10 +146,10 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
         }
         kept(&server, &promised, &mut checked);
         assert!(checked.violations.is_empty(), "after kill {kills}: {:#?}", checked.violations);
-        drop(listening);
     }
     let (asked, failed) = crowd.leave();
-    let mut counted = vec![("kills".into(), kills), ("rounds".into(), round as u64)];
+    let mut counted = vec![("kills of an open run".into(), kills), ("kills at rest".into(), at_rest)];
+    counted.push(("rounds".into(), round as u64));
     counted.extend(points.into_iter().map(|(point, times)| (format!("kills in {point}"), times)));
     counted.extend(checked.counted());
     counted.push(("requests at the public address".into(), asked));
@@ -186,15 +221,19 @@ fn id_in(answer: &Value) -> Option<String> {
     answer["id"].as_str().or(answer["run"].as_str()).map(str::to_owned)
 }
 
-/// Says what was going on when the engine was killed, as the log has it.
-fn in_flight(yard: &Yard) -> String {
+/// Names what every open run was doing when the engine was killed, as the log has it. None: there was no open run.
+fn in_flight(yard: &Yard) -> Option<String> {
     let listed = yard.landfall().args(["runs", "--open", "--json"]).output().unwrap();
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let runs: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    match runs.iter().find(|run| run["stage"].is_string()).or(runs.first()) {
-        Some(run) => run["stage"].as_str().unwrap_or("between stages, or a rollback").to_owned(),
-        None => "rest".into(),
-    }
+    let runs = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    // One that waits for a person is at rest.
+    let doing = runs.filter(|run| run["parked"].is_null()).map(|run| {
+        let state = run["state"].as_str().unwrap_or("unknown");
+        run["stage"].as_str().map_or_else(|| format!("between stages ({state})"), str::to_owned)
+    });
+    let mut doing: Vec<String> = doing.collect();
+    doing.sort();
+    (!doing.is_empty()).then(|| doing.join(" and "))
 }
 
 /// A run that was killed too often at one point waits for a person: here is one, who says "try again".
