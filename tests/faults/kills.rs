@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall_tests::counters::{is_long, publish};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::crowd::Crowd;
 use crate::dice::Dice;
 use crate::invariants::{Checked, check, check_log};
 use crate::witness::Witness;
-use crate::yard::{App, Server, Yard, wait_for};
+use crate::yard::{App, Server, Yard, sh, wait_for};
 
 const KILLS_SHORT: u64 = 6;
 const KILLS_LONG: u64 = 200;
@@ -28,7 +28,7 @@ const RECOVERY_LASTS: Duration = Duration::from_millis(600);
 const DECISIONS_MAX: usize = 3;
 
 /// What is done before the kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scenario {
     Green,
     RedTests,
@@ -39,8 +39,8 @@ enum Scenario {
 }
 
 impl Scenario {
-    /// Returns how much of the time of a whole run passes before its own run is over, in percent.
-    fn lasts(self) -> u32 {
+    /// Returns how much of the time of a whole run passes before its own run is over, in percent: a first guess.
+    fn part(self) -> u32 {
         match self {
             Self::Green | Self::RedSmoke | Self::Cancel | Self::ThreePushes => 100,
             Self::RedTests | Self::RollbackByHand => 50,
@@ -74,39 +74,39 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
     let mut server = Server::start(&yard);
-    let mut run_lasts = Duration::ZERO;
     for version in ["0.0.1", "0.0.2"] {
         app.version(version);
-        let since = Instant::now();
         app.push(&server);
         assert_eq!(server.ended()["state"], "live");
-        // The first one also fetches what the later ones have.
-        run_lasts = since.elapsed();
     }
+    // The newest: the one before it also fetched what the later ones have.
+    let whole = length_of(&server.newest());
+    let mut lasts = BTreeMap::from(SCENARIOS.map(|scenario| (scenario, whole * scenario.part() / 100)));
     let witness = Witness::of(&yard);
     witness.listen(&yard);
     let crowd = Crowd::start(&yard, 2, 2);
     let mut checked = Checked::default();
     let (mut kills, mut at_rest, mut points) = (0, 0, BTreeMap::<String, u64>::new());
+    let first = usize::try_from(dice.below(SCENARIOS.len() as u64)).unwrap();
     let mut round = 0_usize;
     while kills < kills_wanted {
-        // In turn, so that the short form has seen each of them; when it is killed is left to chance.
-        let scenario = SCENARIOS[round % SCENARIOS.len()];
+        // In turn, so that the long form has seen each of them often; with which it begins, and when it is killed, is chance.
+        let scenario = SCENARIOS[(first + round) % SCENARIOS.len()];
         round += 1;
         let mut promised = Promised::default();
-        let before = server.runs().len();
+        let before = server.newest()["id"].clone();
         let mut pushes = begin(scenario, &app, &server, round, &mut dice, &mut promised);
         // One in six comes at any moment from the push on; the others wait for the run that they are to hit.
         if dice.below(6) > 0 {
             wait_for("the run", || {
-                let is_there = server.runs().len() > before;
+                let is_there = server.newest()["id"] != before;
                 let is_over = pushes.iter_mut().all(|(push, _)| push.try_wait().unwrap().is_some());
                 (is_there || is_over).then_some(())
             });
         }
         let again = dice.below(3);
         for nth in 0..=again {
-            let span = if nth == 0 { run_lasts * scenario.lasts() / 100 } else { RECOVERY_LASTS };
+            let span = if nth == 0 { lasts[&scenario] } else { RECOVERY_LASTS };
             thread::sleep(dice.time_below(span));
             if nth == 0 {
                 ask_on_the_way(scenario, &server, &mut promised);
@@ -120,6 +120,11 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
                 *points.entry(point).or_default() += 1;
             } else {
                 at_rest += 1;
+                // Too late, or too early for there to be a run. In the first case the log has how long there was.
+                let newest = listed(&yard, &[]).swap_remove(0);
+                if newest["id"] != before {
+                    lasts.insert(scenario, length_of(&newest));
+                }
                 eprintln!("a kill at rest: {scenario:?}");
             }
             // What the next kill leaves no time to see at rest is seen in what lies there now.
@@ -221,13 +226,22 @@ fn id_in(answer: &Value) -> Option<String> {
     answer["id"].as_str().or(answer["run"].as_str()).map(str::to_owned)
 }
 
+/// Returns the runs that are in the log, newest first, with no engine to ask.
+fn listed(yard: &Yard, flags: &[&str]) -> Vec<Value> {
+    let printed = sh(yard.landfall().args(["runs", "--json"]).args(flags));
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns how long a run lasted that is over.
+fn length_of(run: &Value) -> Duration {
+    Duration::from_millis(run["updated_ms"].as_u64().unwrap() - run["started_ms"].as_u64().unwrap())
+}
+
 /// Names what every open run was doing when the engine was killed, as the log has it. None: there was no open run.
 fn in_flight(yard: &Yard) -> Option<String> {
-    let listed = yard.landfall().args(["runs", "--open", "--json"]).output().unwrap();
-    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let runs = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     // One that waits for a person is at rest.
-    let doing = runs.filter(|run| run["parked"].is_null()).map(|run| {
+    let runs = listed(yard, &["--open"]);
+    let doing = runs.iter().filter(|run| run["parked"].is_null()).map(|run| {
         let state = run["state"].as_str().unwrap_or("unknown");
         run["stage"].as_str().map_or_else(|| format!("between stages ({state})"), str::to_owned)
     });
