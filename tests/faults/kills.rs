@@ -11,23 +11,24 @@ use std::time::Duration;
 use landfall_tests::counters::{is_long, publish};
 use serde_json::{Value, json};
 
+use crate::alone;
 use crate::crowd::Crowd;
 use crate::dice::Dice;
-use crate::invariants::{Checked, check};
+use crate::invariants::{Checked, check, check_log};
 use crate::witness::Witness;
-use crate::yard::{App, Server, Yard};
+use crate::yard::{App, Server, Yard, sh, wait_for};
 
 const KILLS_SHORT: u64 = 6;
 const KILLS_LONG: u64 = 200;
 
-/// A run is over within this time, mostly; a kill that comes later hits an engine at rest.
-const RUN_LASTS: Duration = Duration::from_millis(3_500);
+/// An engine that starts has found what is open, and begun to probe it, within this time.
+const RECOVERY_LASTS: Duration = Duration::from_millis(600);
 
 /// No run needs a person more often than this, when nothing is killed any more.
 const DECISIONS_MAX: usize = 3;
 
 /// What is done before the kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scenario {
     Green,
     RedTests,
@@ -35,6 +36,16 @@ enum Scenario {
     Cancel,
     RollbackByHand,
     ThreePushes,
+}
+
+impl Scenario {
+    /// Returns how much of the time of a whole run passes before its own run is over, in percent: a first guess.
+    fn part(self) -> u32 {
+        match self {
+            Self::Green | Self::RedSmoke | Self::Cancel | Self::ThreePushes => 100,
+            Self::RedTests | Self::RollbackByHand => 50,
+        }
+    }
 }
 
 const SCENARIOS: [Scenario; 6] = [
@@ -57,6 +68,7 @@ struct Promised {
 
 #[test]
 fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_it_was() {
+    let _alone = alone();
     let kills_wanted = if is_long() { KILLS_LONG } else { KILLS_SHORT };
     let mut dice = Dice::new();
     let yard = Yard::new();
@@ -67,32 +79,60 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
         app.push(&server);
         assert_eq!(server.ended()["state"], "live");
     }
+    // The newest: the one before it also fetched what the later ones have.
+    let whole = length_of(&server.newest());
+    let mut lasts = BTreeMap::from(SCENARIOS.map(|scenario| (scenario, whole * scenario.part() / 100)));
     let witness = Witness::of(&yard);
     witness.listen(&yard);
     let crowd = Crowd::start(&yard, 2, 2);
     let mut checked = Checked::default();
-    let (mut kills, mut points) = (0, BTreeMap::<String, u64>::new());
+    let (mut kills, mut at_rest, mut points) = (0, 0, BTreeMap::<String, u64>::new());
+    let first = usize::try_from(dice.below(SCENARIOS.len() as u64)).unwrap();
     let mut round = 0_usize;
     while kills < kills_wanted {
-        // In turn, so that the short form has seen each of them; when it is killed is left to chance.
-        let scenario = SCENARIOS[round % SCENARIOS.len()];
+        // In turn, so that the long form has seen each of them often; with which it begins, and when it is killed, is chance.
+        let scenario = SCENARIOS[(first + round) % SCENARIOS.len()];
         round += 1;
         let mut promised = Promised::default();
-        let pushes = begin(scenario, &app, &server, round, &mut dice, &mut promised);
+        let before = server.newest()["id"].clone();
+        let mut pushes = begin(scenario, &app, &server, round, &mut dice, &mut promised);
+        // One in six comes at any moment from the push on; the others wait for the run that they are to hit.
+        if dice.below(6) > 0 {
+            wait_for("the run", || {
+                let is_there = server.newest()["id"] != before;
+                let is_over = pushes.iter_mut().all(|(push, _)| push.try_wait().unwrap().is_some());
+                (is_there || is_over).then_some(())
+            });
+        }
         let again = dice.below(3);
         for nth in 0..=again {
-            let span = if nth == 0 { RUN_LASTS } else { Duration::from_millis(600) };
+            let span = if nth == 0 { lasts[&scenario] } else { RECOVERY_LASTS };
             thread::sleep(dice.time_below(span));
             if nth == 0 {
                 ask_on_the_way(scenario, &server, &mut promised);
             }
             server.kill();
-            kills += 1;
-            let point = if nth == 0 { in_flight(&yard) } else { format!("recovery, {}", in_flight(&yard)) };
-            checked.pushes_cut += u64::from(point.contains("push_image"));
-            eprintln!("kill {kills}: {scenario:?}, {point}");
-            *points.entry(point).or_default() += 1;
+            let hit = in_flight(&yard);
+            if let Some(hit) = &hit {
+                kills += 1;
+                let point = if nth == 0 { hit.clone() } else { format!("recovery, {hit}") };
+                eprintln!("kill {kills}: {scenario:?}, {point}");
+                *points.entry(point).or_default() += 1;
+            } else {
+                at_rest += 1;
+                // Too late, or too early for there to be a run. In the first case the log has how long there was.
+                let newest = listed(&yard, &[]).swap_remove(0);
+                if newest["id"] != before {
+                    lasts.insert(scenario, length_of(&newest));
+                }
+                eprintln!("a kill at rest: {scenario:?}");
+            }
+            // What the next kill leaves no time to see at rest is seen in what lies there now.
+            check_log(&yard, &witness, &mut checked);
             server = Server::launch(&yard, |_| {});
+            if hit.is_none() {
+                break;
+            }
         }
         for (mut push, commit) in pushes {
             // One that was answered with yes is acknowledged; one that was cut off may or may not be.
@@ -101,7 +141,7 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
             }
         }
         server.until_ready();
-        let listening = witness.listen(&yard);
+        witness.listen(&yard);
         check(&yard, &server, &witness, &mut checked);
         for _ in 0..DECISIONS_MAX {
             if decide_what_is_parked(&server) == 0 {
@@ -111,10 +151,10 @@ fn an_engine_that_is_killed_at_any_moment_is_replaced_by_one_that_goes_on_where_
         }
         kept(&server, &promised, &mut checked);
         assert!(checked.violations.is_empty(), "after kill {kills}: {:#?}", checked.violations);
-        drop(listening);
     }
     let (asked, failed) = crowd.leave();
-    let mut counted = vec![("kills".into(), kills), ("rounds".into(), round as u64)];
+    let mut counted = vec![("kills of an open run".into(), kills), ("kills at rest".into(), at_rest)];
+    counted.push(("rounds".into(), round as u64));
     counted.extend(points.into_iter().map(|(point, times)| (format!("kills in {point}"), times)));
     counted.extend(checked.counted());
     counted.push(("requests at the public address".into(), asked));
@@ -186,15 +226,28 @@ fn id_in(answer: &Value) -> Option<String> {
     answer["id"].as_str().or(answer["run"].as_str()).map(str::to_owned)
 }
 
-/// Says what was going on when the engine was killed, as the log has it.
-fn in_flight(yard: &Yard) -> String {
-    let listed = yard.landfall().args(["runs", "--open", "--json"]).output().unwrap();
-    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let runs: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    match runs.iter().find(|run| run["stage"].is_string()).or(runs.first()) {
-        Some(run) => run["stage"].as_str().unwrap_or("between stages, or a rollback").to_owned(),
-        None => "rest".into(),
-    }
+/// Returns the runs that are in the log, newest first, with no engine to ask.
+fn listed(yard: &Yard, flags: &[&str]) -> Vec<Value> {
+    let printed = sh(yard.landfall().args(["runs", "--json"]).args(flags));
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns how long a run lasted that is over.
+fn length_of(run: &Value) -> Duration {
+    Duration::from_millis(run["updated_ms"].as_u64().unwrap() - run["started_ms"].as_u64().unwrap())
+}
+
+/// Names what every open run was doing when the engine was killed, as the log has it. None: there was no open run.
+fn in_flight(yard: &Yard) -> Option<String> {
+    // One that waits for a person is at rest.
+    let runs = listed(yard, &["--open"]);
+    let doing = runs.iter().filter(|run| run["parked"].is_null()).map(|run| {
+        let state = run["state"].as_str().unwrap_or("unknown");
+        run["stage"].as_str().map_or_else(|| format!("between stages ({state})"), str::to_owned)
+    });
+    let mut doing: Vec<String> = doing.collect();
+    doing.sort();
+    (!doing.is_empty()).then(|| doing.join(" and "))
 }
 
 /// A run that was killed too often at one point waits for a person: here is one, who says "try again".

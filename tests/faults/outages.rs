@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use landfall_tests::counters::publish;
 use serde_json::Value;
 
+use crate::alone;
 use crate::fault_proxy::{FaultProxy, Mood};
 use crate::invariants::{Checked, check};
 use crate::witness::Witness;
@@ -75,6 +76,7 @@ fn until_event(server: &Server, kind: &str) -> Value {
 
 #[test]
 fn a_registry_that_breaks_refuses_or_hangs_stops_no_run_for_ever_and_red_says_what_to_check() {
+    let _alone = alone();
     let yard = Yard::new();
     let registry = FaultProxy::before(yard.registry.address);
     let app = App::new(registry.address);
@@ -135,6 +137,7 @@ fn a_registry_that_breaks_refuses_or_hangs_stops_no_run_for_ever_and_red_says_wh
 
 #[test]
 fn a_proxy_that_is_killed_comes_back_with_its_table_and_the_run_ends_as_it_should() {
+    let _alone = alone();
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
     let mut stage = Stage::new(yard, app);
@@ -191,6 +194,7 @@ fn index_files(data: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn an_index_that_is_gone_cut_or_noise_is_made_anew_and_nothing_is_lost() {
+    let _alone = alone();
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
     app.edit("tests/test_app.py", |text| {

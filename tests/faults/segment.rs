@@ -18,6 +18,7 @@ use landfall_store::{OpenReport, SegmentStore};
 use landfall_tests::counters::{is_long, publish};
 use uuid::Uuid;
 
+use crate::alone;
 use crate::invariants::{Checked, check};
 use crate::witness::Witness;
 use crate::yard::{App, Server, Yard, said, wait_for};
@@ -168,6 +169,7 @@ fn newest(data: &Path) -> PathBuf {
 
 #[test]
 fn a_server_whose_log_is_damaged_says_which_run_and_changes_nothing_and_one_with_a_torn_tail_goes_on() {
+    let _alone = alone();
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
     app.edit("tests/test_app.py", |text| {

@@ -9,5 +9,7 @@ mod killed;
 mod retention;
 mod rows;
 mod run_command;
+mod timers;
+#[expect(dead_code, reason = "the other target uses the rest")]
 mod witness;
 mod yard;

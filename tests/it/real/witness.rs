@@ -1,12 +1,14 @@
 //! Who listens while the server lives: to every event that it tells, and to what Docker says happened.
 //!
-//! What was heard can't be unsaid. After a kill it is held against the log.
+//! What was heard can't be unsaid. After a kill it is held against the log. An engine of Docker that was restarted has
+//! forgotten what it did before, so what was heard from each of its lives is kept here, with the time it was heard in.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -15,7 +17,8 @@ use super::yard::{TOKEN, Yard};
 /// What was heard, from all lives of a server.
 pub struct Witness {
     heard: Arc<Mutex<Heard>>,
-    docker: Arc<Mutex<Vec<Value>>>,
+    hearing: Mutex<Option<thread::JoinHandle<()>>>,
+    docker: Arc<Mutex<OfDocker>>,
     listener: Child,
 }
 
@@ -26,34 +29,37 @@ struct Heard {
     events: Vec<Value>,
 }
 
+#[derive(Default)]
+struct OfDocker {
+    events: Vec<Value>,
+    /// The spans, in milliseconds since 1970, in which nothing can have been missed. No end: to this moment.
+    spans: Vec<(u64, Option<u64>)>,
+}
+
 impl Witness {
     /// Begins to listen to Docker. The log's id has to be known, so a server was started before.
     pub fn of(yard: &Yard) -> Self {
-        let log = yard.log_id().expect("a server was started once");
-        let filter = format!("label=landfall.log={log}");
-        let mut listener = yard
-            .docker(&["events", "--since", "0", "--filter", &filter, "--format", "{{json .}}"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let docker = Arc::new(Mutex::new(Vec::new()));
-        let (lines, kept) = (BufReader::new(listener.stdout.take().unwrap()), Arc::clone(&docker));
-        thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                kept.lock().unwrap().extend(serde_json::from_str::<Value>(&line));
-            }
-        });
-        Self { heard: Arc::default(), docker, listener }
+        let docker = Arc::new(Mutex::new(OfDocker::default()));
+        let listener = hear_docker(yard, &docker);
+        Self { heard: Arc::default(), hearing: Mutex::default(), docker, listener }
     }
 
     /// Listens to a server that has started, from where the one before it was cut off, until it is gone.
-    pub fn listen(&self, yard: &Yard) -> thread::JoinHandle<()> {
+    pub fn listen(&self, yard: &Yard) {
+        let mut hearing = self.hearing.lock().unwrap();
+        // What the one before told to the last is heard out first, or it would be heard twice.
+        let _ = hearing.take().map(thread::JoinHandle::join);
         let (heard, port) = (Arc::clone(&self.heard), yard.port);
-        thread::spawn(move || {
+        *hearing = Some(thread::spawn(move || {
             let _ = hear(&heard, port);
-        })
+        }));
+    }
+
+    /// Listens to a Docker engine that was started again.
+    pub fn listen_to_docker(&mut self, yard: &Yard) {
+        // The one before has ended with the engine that it listened to.
+        let _ = self.listener.wait();
+        self.listener = hear_docker(yard, &self.docker);
     }
 
     /// Returns every event that a server told, in the order in which it was told.
@@ -63,7 +69,14 @@ impl Witness {
 
     /// Returns what happened to containers of this log, as Docker told it.
     pub fn containers(&self) -> Vec<Value> {
-        self.docker.lock().unwrap().iter().filter(|event| event["Type"] == "container").cloned().collect()
+        let docker = self.docker.lock().unwrap();
+        docker.events.iter().filter(|event| event["Type"] == "container").cloned().collect()
+    }
+
+    /// Tells whether all that happened between two moments was heard.
+    pub fn heard_all(&self, from_ms: u64, until_ms: u64) -> bool {
+        let docker = self.docker.lock().unwrap();
+        docker.spans.iter().any(|(from, end)| *from <= from_ms && end.is_none_or(|end| until_ms <= end))
     }
 }
 
@@ -72,6 +85,38 @@ impl Drop for Witness {
         let _ = self.listener.kill();
         let _ = self.listener.wait();
     }
+}
+
+/// Starts `docker events`, and keeps what it says.
+fn hear_docker(yard: &Yard, docker: &Arc<Mutex<OfDocker>>) -> Child {
+    let log = yard.log_id().expect("a server was started once");
+    let filter = format!("label=landfall.log={log}");
+    let kept = Arc::clone(docker);
+    let span = {
+        let mut docker = docker.lock().unwrap();
+        docker.spans.push((now_ms(), None));
+        docker.spans.len() - 1
+    };
+    // Since 0: with what happened before it has connected, as far as the engine remembers.
+    let mut listener = yard
+        .docker(&["events", "--since", "0", "--filter", &filter, "--format", "{{json .}}"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(listener.stdout.take().unwrap());
+    thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            kept.lock().unwrap().events.extend(serde_json::from_str::<Value>(&line));
+        }
+        kept.lock().unwrap().spans[span].1 = Some(now_ms());
+    });
+    listener
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 fn hear(heard: &Mutex<Heard>, port: u16) -> Option<()> {

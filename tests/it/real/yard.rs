@@ -1,5 +1,6 @@
 //! The test yard: a registry, receivers of notices, an app in a git repository, and the server.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -131,8 +132,20 @@ impl Registry {
 
     /// Returns how many manifests were put under tags of runs.
     pub fn pushes(&self) -> usize {
+        self.pushes_by_tag().values().sum()
+    }
+
+    /// Returns how many manifests were put under each tag of a run.
+    pub fn pushes_by_tag(&self) -> BTreeMap<String, usize> {
         let log = fs::read_to_string(&self.log).unwrap();
-        log.lines().filter(|line| line.contains("\"PUT /v2/") && line.contains("/manifests/run-")).count()
+        let mut pushes = BTreeMap::new();
+        for line in log.lines().filter(|line| line.contains("\"PUT /v2/")) {
+            let tag = line.split("/manifests/").nth(1).and_then(|rest| rest.split([' ', '"']).next());
+            if let Some(tag) = tag.filter(|tag| tag.starts_with("run-")) {
+                *pushes.entry(tag.to_owned()).or_default() += 1;
+            }
+        }
+        pushes
     }
 }
 
