@@ -1,5 +1,5 @@
-//! Faults that are built in on purpose, to see that the proofs can fail. Nothing of it is compiled into what people
-//! run: without the feature `sabotage` every [`sabotaged!`](crate::sabotaged) is `false`.
+//! Faults that are built in on purpose, to see that the proofs can fail. None of it is in what people run: without the
+//! feature `sabotage` every [`sabotaged!`](crate::sabotaged) is the constant `false`.
 //!
 //! A thread has at most one sabotage: histories are simulated one a thread.
 
