@@ -14,7 +14,7 @@ use crate::core::decide::decide;
 use crate::core::effect::{Effect, next_effect};
 use crate::core::event::{Decision, Envelope, Event};
 use crate::core::evolve::{IllegalTransition, evolve};
-use crate::core::lane::LaneId;
+use crate::core::lane::{Lane, LaneId};
 use crate::core::run::{Phase, Run, RunId};
 use crate::driver::{Driver, Request, append, is_intent, place_of};
 use crate::lanes::Lanes;
@@ -25,6 +25,9 @@ use crate::sweep::{Swept, sweep_now};
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
 const MAILBOX_MAX: usize = 32;
+
+/// A rollback by hand is recorded within this time, in milliseconds; from then on no sweep takes what it may need.
+const RECORDED_WITHIN_MS: u64 = 10_000;
 
 /// What an engine is made of.
 #[derive(Clone, Debug)]
@@ -213,7 +216,11 @@ impl Engine {
             lane: lane_id.clone(),
             wanted: to.map_or_else(|| "former release".into(), |run| format!("release of run {run}")),
         };
-        let release = release.ok_or_else(no_release)?.clone();
+        let mut release = release.ok_or_else(no_release)?.clone();
+        if !self.is_warm(&lane, release.run).await? {
+            // A sweep may be removing its container, or may have asked for that: the deploy makes a new one.
+            release.candidate.container_id.clear();
+        }
         let origin = self.shared.load(release.run).await?;
         let settings = origin.and_then(|(run, _)| run.settings).ok_or_else(no_release)?;
         let relaunch = Relaunch {
@@ -224,6 +231,19 @@ impl Engine {
             reason: reason.to_owned(),
         };
         Ok(self.begin(lane_id, Command::Relaunch(Box::new(relaunch)), actor, None).await?.run_id)
+    }
+
+    /// Tells whether the container of a release stays where it is for as long as a run takes to be recorded.
+    async fn is_warm(&self, lane: &Lane, run: RunId) -> Result<bool, EngineError> {
+        let Some(live) = &lane.live else { return Ok(false) };
+        let is_former = lane.former.first().is_some_and(|former| former.run == run);
+        if live.run == run || !is_former || sabotaged!(TakeOverCold) {
+            return Ok(live.run == run || sabotaged!(TakeOverCold));
+        }
+        let settings = self.shared.load(live.run).await?.and_then(|(run, _)| run.settings);
+        let deploy = settings.map(|settings| settings.deploy).unwrap_or_default();
+        let recorded_by_ms = self.shared.parts.clock.now_ms().saturating_add(RECORDED_WITHIN_MS);
+        Ok(recorded_by_ms < lane.warm_until_ms(&deploy))
     }
 
     /// Ends a run: fails it, or rolls back what it deployed. Returns once that is recorded.

@@ -158,7 +158,7 @@ async fn keep_releases(
     keep.images.extend(retained(lane, &deploy).map(|release| release.image.by_digest()));
     let Some(former) = lane.former.first() else { return Ok(None) };
     // Requests that it was serving at the switch are finished before it stops, however short it is kept warm.
-    let warm_until = lane.switched_at_ms.saturating_add(deploy.keep_warm_ms.max(deploy.drain_ms));
+    let warm_until = lane.warm_until_ms(&deploy);
     if warm_until <= now_ms {
         return Ok(None);
     }

@@ -26,7 +26,7 @@ use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::fate::Fate;
 use crate::script::{Poison, Script, Verdict};
-use crate::world::{Container, HIJACKED, Op, Route, World};
+use crate::world::{Container, HIJACKED, Op, Route, Things, World};
 
 /// Leftovers of runs as young as this when the list of what to keep was made are the next sweep's, in milliseconds.
 const TOO_YOUNG_MS: u64 = 2_000;
@@ -120,7 +120,7 @@ impl SimStages {
     }
 
     /// Asks the world how it stands, which may fail too.
-    async fn look<T>(&self, look: impl FnOnce(&crate::world::Things) -> T) -> Result<T, String> {
+    async fn look<T>(&self, look: impl FnOnce(&Things) -> T) -> Result<T, String> {
         self.clock.pass_ms(self.up_to(5)).await;
         if !matches!(self.trouble(), Trouble::None) {
             return Err("the daemon did not answer".into());
@@ -282,7 +282,9 @@ impl SimStages {
         if let Origin::Release { release, .. } = &order.run.origin {
             let name = &release.candidate.container;
             let now_ms = self.now_ms();
-            if self.look(|things| things.containers.get(name).is_some_and(|c| c.answers(now_ms))).await? {
+            let is_named = release.candidate.container_id == *name;
+            let answers = |things: &Things| things.containers.get(name).is_some_and(|c| c.answers(now_ms));
+            if is_named && self.look(answers).await? {
                 return Ok(Outcome::Succeeded(candidate(name)));
             }
         }

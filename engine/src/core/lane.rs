@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Commit, Event, Origin};
 use super::facts::{Candidate, PushedImage};
 use super::run::RunId;
+use super::settings::DeploySettings;
 
 /// An app in an environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,6 +129,12 @@ impl Lane {
     /// Returns the releases that must stay deployable: the live one and the newest `retain` before it.
     pub fn retained(&self, retain: usize) -> impl Iterator<Item = &Release> {
         self.live.iter().chain(self.former.iter().take(retain))
+    }
+
+    /// Returns until when the release before the live one is kept warm, in milliseconds since 1970: requests that it was
+    /// serving at the switch are finished before it stops, however short it is kept.
+    pub fn warm_until_ms(&self, deploy: &DeploySettings) -> u64 {
+        self.switched_at_ms.saturating_add(deploy.keep_warm_ms.max(deploy.drain_ms))
     }
 
     fn goes_live(&mut self, release: Release, at_ms: u64) {
