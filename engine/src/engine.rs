@@ -237,8 +237,8 @@ impl Engine {
     async fn is_warm(&self, lane: &Lane, run: RunId) -> Result<bool, EngineError> {
         let Some(live) = &lane.live else { return Ok(false) };
         let is_former = lane.former.first().is_some_and(|former| former.run == run);
-        if live.run == run || !is_former || sabotaged!(TakeOverCold) {
-            return Ok(live.run == run || sabotaged!(TakeOverCold));
+        if live.run == run || !is_former {
+            return Ok(live.run == run);
         }
         let settings = self.shared.load(live.run).await?.and_then(|(run, _)| run.settings);
         let deploy = settings.map(|settings| settings.deploy).unwrap_or_default();

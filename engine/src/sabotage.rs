@@ -107,8 +107,6 @@ sabotages! {
     TellTwice,
     /// The poison guard is off.
     SkipPoisonGuard,
-    /// A rollback by hand takes over a container that a sweep may be removing.
-    TakeOverCold,
     /// A run's id may be below one before it.
     ForgetNewestRun,
 }

@@ -65,6 +65,12 @@ fn poisoned(poison: Poison, red: Option<Stage>) -> Nature {
     Nature { poison: Some(poison), verdicts, ..Nature::default() }
 }
 
+/// Tells whether a stage has scenarios of its own that others of its kind have not: each has in the long form.
+fn is_telling(stage: Stage) -> bool {
+    counters::is_long()
+        || matches!(stage, Stage::Test | Stage::ReleaseCommand | Stage::Deploy | Stage::Smoke | Stage::GoLive)
+}
+
 fn decisions() -> [Decision; 3] {
     let skip = Decision::Skip { reason: "it is fine".into() };
     [Decision::Retry, skip, Decision::Abort { reason: "enough".into() }]
@@ -99,6 +105,9 @@ fn endings() -> Vec<Scenario> {
         let cancel = [(0, Act::CancelIn(stage))];
         let name = format!("cancel at {stage}");
         all.push(after_a_release(name, with_release_command.clone(), cancel, &["cancel_requested"]));
+        if !is_telling(stage) {
+            continue;
+        }
         // A candidate that is not healthy in time is red; so is a stage whose slowness is the app's.
         let started = format!("stage_started {stage}");
         all.push(after_a_release(format!("{stage} hangs"), saying(stage, Verdict::Hang), [], &[&started]));
@@ -120,6 +129,9 @@ fn retries_and_parkings() -> Vec<Scenario> {
                 [],
                 &[&errored, "run_live"],
             ));
+        }
+        if !is_telling(stage) {
+            continue;
         }
         for decision in decisions() {
             let name = format!("parked at {stage}, then {decision:?}");
@@ -185,8 +197,11 @@ pub fn ends_at(at: u64, point: &str) -> Vec<Crash> {
     let mut ends = vec![Crash { at, how: How::Kill }];
     // Before a call the disk is as it was after the one before.
     if is_of_the_disk && !point.starts_with("before") {
-        ends.push(Crash { at, how: How::PowerCut(Kept::Nothing) });
-        ends.push(Crash { at, how: How::PowerCut(Kept::Sectors(at)) });
+        let cuts = [How::PowerCut(Kept::Nothing), How::PowerCut(Kept::Sectors(at))];
+        // The short form takes the two in turn.
+        let nth = usize::try_from(at % 2).unwrap();
+        let wanted = if counters::is_long() { &cuts[..] } else { &cuts[nth..=nth] };
+        ends.extend(wanted.iter().map(|how| Crash { at, how: *how }));
     }
     ends
 }
