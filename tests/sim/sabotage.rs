@@ -30,18 +30,24 @@ fn caught(by: String, told: &Told) -> Option<Caught> {
 
 /// Returns what catches this sabotage first. The thread is broken in this way already.
 fn catch() -> Option<Caught> {
-    (0..SEEDS).find_map(|seed| caught(format!("seed {seed}"), &live(&setup(seed)))).or_else(in_a_scenario)
+    in_a_whole_scenario()
+        .or_else(|| (0..SEEDS).find_map(|seed| caught(format!("seed {seed}"), &live(&setup(seed)))))
+        .or_else(in_a_crashed_scenario)
 }
 
-fn in_a_scenario() -> Option<Caught> {
+fn in_a_whole_scenario() -> Option<Caught> {
+    scenarios().iter().find_map(|scenario| {
+        caught(scenario.name.clone(), &live(&scenario_setup(&scenario.script, Vec::new())))
+    })
+}
+
+fn in_a_crashed_scenario() -> Option<Caught> {
     scenarios().iter().find_map(|scenario| {
         let whole = live(&scenario_setup(&scenario.script, Vec::new()));
-        caught(scenario.name.clone(), &whole).or_else(|| {
-            let points = (1..).zip(&whole.trails[0]).skip(whole.acts_at[scenario.from_act] as usize);
-            points.flat_map(|(at, point)| ends_at(at, point)).find_map(|crash| {
-                let told = live(&scenario_setup(&scenario.script, vec![crash]));
-                caught(format!("{}, {:?} at {}", scenario.name, crash.how, crash.at), &told)
-            })
+        let points = (1..).zip(&whole.trails[0]).skip(whole.acts_at[scenario.from_act] as usize);
+        points.flat_map(|(at, point)| ends_at(at, point)).find_map(|crash| {
+            let told = live(&scenario_setup(&scenario.script, vec![crash]));
+            caught(format!("{}, {:?} at {}", scenario.name, crash.how, crash.at), &told)
         })
     })
 }
