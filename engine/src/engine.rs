@@ -290,9 +290,11 @@ impl Engine {
                         Ok(events) => events,
                         Err(error) => return Some((vec![Err(error)], None)),
                     };
-                    let seen_before = if sabotaged!(TellTwice) { seen.saturating_sub(1) } else { seen };
-                    let fresh: Vec<_> =
-                        events.into_iter().filter(|envelope| envelope.seq > seen_before).collect();
+                    let mut fresh: Vec<_> =
+                        events.into_iter().filter(|envelope| envelope.seq > seen).collect();
+                    if sabotaged!(TellTwice) {
+                        fresh.extend(fresh.last().cloned());
+                    }
                     let closed = fresh.last().is_some_and(|last| last.event == Event::RunClosed);
                     let last_seq = fresh.last().map_or(seen, |last| last.seq);
                     if closed || live.is_none() {
