@@ -10,9 +10,10 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use landfall_engine::core::effect::EffectKey;
 use landfall_engine::core::event::{Envelope, Event, Found};
 use landfall_engine::core::facts::Facts;
-use landfall_engine::core::run::RunId;
+use landfall_engine::core::run::{Blocked, RunId};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{Cursor, EventStore};
 use landfall_store::contract::take;
@@ -182,26 +183,38 @@ fn is_dense(run: &RunId, history: &[&Envelope], checked: &mut Checked) {
     checked.holds(seqs == dense, || format!("I2: run {run} has the places {seqs:?}"));
 }
 
-/// I6: every intent is concluded, undone, or waits for a person.
+/// I6: every intent is concluded or undone, or was left to a person: the decision then is its end.
 fn every_intent_ended(run: &RunId, history: &[&Envelope], checked: &mut Checked) {
     let mut begun: BTreeSet<String> = BTreeSet::new();
+    let mut waits = false;
     for envelope in history {
-        let Some(key) = envelope.effect_key.clone() else { continue };
-        match envelope.event.name() {
-            "stage_started" | "rollback_started" | "notice_started" => {
+        let key = envelope.effect_key.clone().unwrap_or_default();
+        match &envelope.event {
+            Event::StageStarted { .. } | Event::RollbackStarted { .. } | Event::NoticeStarted { .. } => {
                 begun.insert(key);
             }
-            "stage_recovered" => {}
-            _ => {
-                begun.remove(&key);
+            Event::StageSucceeded { .. }
+            | Event::StageFailed { .. }
+            | Event::StageErrored { .. }
+            | Event::StageUndone { .. }
+            | Event::RollbackSucceeded { .. }
+            | Event::RollbackErrored { .. }
+            | Event::NoticeSent { .. }
+            | Event::NoticeErrored { .. } => _ = begun.remove(&key),
+            Event::RunParked { at, .. } => {
+                let left = match at {
+                    Blocked::Stage { stage, attempt } => EffectKey::stage(*run, *stage, *attempt),
+                    Blocked::Rollback { attempt } => EffectKey::rollback(*run, *attempt),
+                };
+                begun.remove(left.as_str());
+                waits = true;
             }
+            Event::RunUnparked { .. } => waits = false,
+            _ => {}
         }
     }
-    let parked = history.iter().rposition(|envelope| envelope.event.name() == "run_parked");
-    let is_closed = history.last().is_some_and(|last| last.event.name() == "run_closed");
-    let unparked = history.iter().rposition(|envelope| envelope.event.name() == "run_unparked");
-    let waits = parked.is_some() && parked > unparked;
-    checked.holds(begun.is_empty() || waits, || format!("I6: run {run} left {begun:?} unconcluded"));
+    let is_closed = history.last().is_some_and(|last| last.event == Event::RunClosed);
+    checked.holds(begun.is_empty(), || format!("I6: run {run} left {begun:?} unconcluded"));
     checked.holds(is_closed || waits, || format!("I7: run {run} is neither over nor parked"));
 }
 
