@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::EventStore;
-use landfall_engine::retention::{Limits, prunable};
+use landfall_engine::retention::{Policy, prunable};
 use landfall_engine::{EngineError, Swept};
 use landfall_store::OutputDir;
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ pub async fn prune(
     let PruneRequest { keep, runs, archive, dry_run, .. } = request;
     let began = Instant::now();
     let mut report = PruneReport { dry_run: *dry_run, ..PruneReport::default() };
-    let old = prunable(store, now_ms, Limits { older_than_ms, keep: *keep }).await?;
+    let old = prunable(store, now_ms, Policy { older_than_ms, keep: *keep }).await?;
     for run_id in old.into_iter().filter(|run| runs.as_ref().is_none_or(|runs| runs.contains(run))) {
         // After some progress only: whoever asks again must come to an end.
         if !report.runs.is_empty() && !dry_run && began.elapsed() > TIME_FOR_OUTPUTS {
