@@ -362,6 +362,11 @@ impl Engine {
         }
     }
 
+    /// Returns how much the engine takes on.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
     /// Returns the store that the engine works on.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.shared.parts.store
