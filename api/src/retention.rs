@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::EventStore;
-use landfall_engine::retention::{Limits, prunable};
+use landfall_engine::retention::{Policy, prunable};
 use landfall_engine::{EngineError, Swept};
 use landfall_store::OutputDir;
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,24 @@ pub const OLDER_THAN: &str = "30d";
 /// year has something to look at, too.
 pub const KEEP: usize = 10;
 
-/// How long one request removes outputs: its answer is due within a minute, and the sweep comes behind them.
-const TIME_FOR_OUTPUTS: Duration = Duration::from_secs(20);
+/// What begins the line about a sweep that was not finished.
+pub(crate) const SWEEP: &str = "the sweep of images and containers";
+
+/// How long one request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// The outputs.
+    pub outputs: Duration,
+    /// All of it: the sweep comes behind the outputs and has what is left.
+    pub all: Duration,
+}
+
+impl Default for Within {
+    /// An answer is due within a minute, and the end of an output or of the look into the log comes on top.
+    fn default() -> Self {
+        Self { outputs: Duration::from_secs(20), all: Duration::from_secs(50) }
+    }
+}
 
 /// What is to be given up; what `POST /v1/prune` takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +50,9 @@ pub struct PruneRequest {
     /// Only of these runs. Default: of all that are old enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<BTreeSet<RunId>>,
+    /// Only runs before this one: where the report before this request stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<RunId>,
     /// What has a copy, to be told whoever asks for an output later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<String>,
@@ -43,7 +62,14 @@ pub struct PruneRequest {
 
 impl Default for PruneRequest {
     fn default() -> Self {
-        Self { older_than: OLDER_THAN.into(), keep: KEEP, runs: None, archive: None, dry_run: false }
+        Self {
+            older_than: OLDER_THAN.into(),
+            keep: KEEP,
+            runs: None,
+            before: None,
+            archive: None,
+            dry_run: false,
+        }
     }
 }
 
@@ -58,8 +84,11 @@ pub struct PruneReport {
     pub swept: Vec<String>,
     /// What could not be given up, and why. The next time goes on.
     pub unfinished: Vec<String>,
-    /// There was no time for all of it: ask again.
+    /// There was no time for all of it: ask again, for what is before [`until`](Self::until).
     pub more: bool,
+    /// The last run that was looked at. Where there is no time for the outputs, the sweep waits for the last request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<RunId>,
 }
 
 /// A run whose outputs went.
@@ -84,7 +113,7 @@ pub fn span_ms(text: &str) -> Result<u64, String> {
     Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Gives up what is old. `older_than_ms` is the request's own, checked.
+/// Gives up what is old, for as long as there is time. `older_than_ms` is the request's own, checked.
 ///
 /// # Errors
 ///
@@ -95,18 +124,23 @@ pub async fn prune(
     now_ms: u64,
     older_than_ms: u64,
     request: &PruneRequest,
+    within: Within,
     sweep: impl AsyncFnOnce(bool) -> Result<Swept, EngineError>,
 ) -> Result<PruneReport, EngineError> {
-    let PruneRequest { keep, runs, archive, dry_run, .. } = request;
+    let PruneRequest { keep, runs, before, archive, dry_run, .. } = request;
     let began = Instant::now();
-    let mut report = PruneReport { dry_run: *dry_run, ..PruneReport::default() };
-    let old = prunable(store, now_ms, Limits { older_than_ms, keep: *keep }).await?;
-    for run_id in old.into_iter().filter(|run| runs.as_ref().is_none_or(|runs| runs.contains(run))) {
-        // After some progress only: whoever asks again must come to an end.
-        if !report.runs.is_empty() && !dry_run && began.elapsed() > TIME_FOR_OUTPUTS {
+    let mut report = PruneReport { dry_run: *dry_run, until: *before, ..PruneReport::default() };
+    let old = prunable(store, now_ms, Policy { older_than_ms, keep: *keep }).await?;
+    let is_wanted = |run: &RunId| {
+        runs.as_ref().is_none_or(|runs| runs.contains(run)) && before.is_none_or(|before| *run < before)
+    };
+    for run_id in old.into_iter().filter(is_wanted) {
+        // Not before the first: whoever asks again must come to an end.
+        if report.until != *before && began.elapsed() >= within.outputs {
             report.more = true;
-            break;
+            return Ok(report);
         }
+        report.until = Some(run_id);
         if let Err(why) = is_as_said(store, outputs, run_id).await {
             report.unfinished.push(format!("the outputs of run {run_id}: {why}"));
             continue;
@@ -120,11 +154,21 @@ pub async fn prune(
             Err(error) => report.unfinished.push(format!("the outputs of run {run_id}: {error}")),
         }
     }
-    let swept = sweep(*dry_run).await?;
-    report.swept = swept.removed;
-    report
-        .unfinished
-        .extend(swept.unfinished.map(|reason| format!("the sweep of images and containers: {reason}")));
+    // A sweep that is dropped has done a part of its work, as one that its engine's limit or a crash ends: each thing is
+    // removed by itself, nothing that a run needs is among them, and the next sweep begins with what is there then.
+    let left = within.all.saturating_sub(began.elapsed());
+    let unfinished = match tokio::time::timeout(left, sweep(*dry_run)).await {
+        Ok(swept) => {
+            let Swept { removed, unfinished } = swept?;
+            report.swept = removed;
+            unfinished
+        }
+        Err(_) => {
+            report.more = true;
+            Some(format!("there was no time to finish it in this request ({left:.0?})"))
+        }
+    };
+    report.unfinished.extend(unfinished.map(|reason| format!("{SWEEP}: {reason}")));
     Ok(report)
 }
 

@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     /// The newest run: runs are compared by their ids, so each gets one above all before it.
     newest: Mutex<Option<RunId>>,
     tasks: TaskTracker,
+    /// How often a run has left its place.
+    departures: watch::Sender<u64>,
     halted: watch::Sender<Option<String>>,
 }
 
@@ -150,6 +152,7 @@ impl Engine {
             driven: Mutex::default(),
             newest: Mutex::default(),
             tasks: TaskTracker::new(),
+            departures: watch::channel(0).0,
             halted: watch::channel(None).0,
         });
         let engine = Self { shared };
@@ -192,6 +195,12 @@ impl Engine {
     pub async fn admits(&self, lane: &LaneId) -> Result<(), EngineError> {
         self.shared.parts.store.admits().await?;
         Ok(self.shared.admits(&self.shared.driven(), lane, false)?)
+    }
+
+    /// Returns a count that rises whenever a run leaves its place: a trigger that was [`EngineError::Busy`] may be
+    /// taken then.
+    pub fn departures(&self) -> watch::Receiver<u64> {
+        self.shared.departures.subscribe()
     }
 
     /// Starts a run that makes a former release live again: by default the one before the live one.
@@ -355,6 +364,11 @@ impl Engine {
         }
     }
 
+    /// Returns how much the engine takes on.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
     /// Returns the store that the engine works on.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.shared.parts.store
@@ -461,7 +475,7 @@ impl Engine {
                 Ok(Triggered { run_id, fresh: true })
             }
             Err(error) => {
-                shared.driven().remove(&run_id);
+                shared.leave(run_id);
                 match error {
                     EngineError::Append(AppendError::Claimed { by, .. }) => {
                         Ok(Triggered { run_id: by, fresh: false })
@@ -560,10 +574,15 @@ impl Shared {
 
     /// Takes a run off the list of the driven ones, and looks for what it left behind.
     pub(crate) fn forget(&self, run: &Run) {
-        self.driven().remove(&run.id);
+        self.leave(run.id);
         if run.is_closed() {
             self.sweep_due.notify_one();
         }
+    }
+
+    fn leave(&self, run_id: RunId) {
+        self.driven().remove(&run_id);
+        self.departures.send_modify(|departures| *departures += 1);
     }
 
     /// Returns the runs that are driven, or about to be.

@@ -20,6 +20,9 @@ pub struct Limits {
     /// Events of one run, from which on it begins no more stages. A run has about 30, and 200 after five silent tries
     /// of each stage; only a person's retries lead to more. What ends the run is never refused: a decision, a
     /// rollback and the notices add some 50.
+    ///
+    /// A rollback that is parked may be tried again without an end. Each time is a person's word and adds some 30
+    /// events; refusing it would leave users with a broken release because a log is long.
     pub run_events_max: u64,
 }
 

@@ -20,7 +20,7 @@ const PAGE: usize = 1_000;
 
 /// What is kept beside what must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Policy {
     /// A run that moved less than so many milliseconds ago keeps its outputs.
     pub older_than_ms: u64,
     /// So many of the newest closed runs of each app and environment keep theirs, however old they are.
@@ -35,7 +35,7 @@ pub struct Limits {
 pub async fn prunable(
     store: &dyn EventStore,
     now_ms: u64,
-    limits: Limits,
+    policy: Policy,
 ) -> Result<Vec<RunId>, EngineError> {
     let needed = needed_runs(store).await?;
     let mut closed: HashMap<LaneId, usize> = HashMap::new();
@@ -47,10 +47,10 @@ pub async fn prunable(
         before = Some(last.id);
         for run in page.iter().filter(|run| !run.open) {
             let newer = closed.entry(run.lane.clone()).or_default();
-            let is_recent = *newer < limits.keep;
+            let is_recent = *newer < policy.keep;
             *newer += 1;
             // A clock that was set back makes a run young, and never old.
-            let is_old = now_ms.saturating_sub(run.updated_ms) >= limits.older_than_ms;
+            let is_old = now_ms.saturating_sub(run.updated_ms) >= policy.older_than_ms;
             if is_old && !is_recent && !needed.contains(&run.id) {
                 prunable.push(run.id);
             }

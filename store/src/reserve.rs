@@ -9,12 +9,16 @@
 //! ```
 //!
 //! In pieces, because others write to the same disk: what is given back at once may be gone at once.
+//!
+//! Whoever wants something of the disk while the reserve is in use asks whether there is room again: a push, and an
+//! output. Nobody watches the disk in between.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_engine::ports::Low;
+use tokio::runtime::Handle;
 
 use crate::disk::Disk;
 
@@ -37,6 +41,10 @@ pub(crate) struct Reserve {
     /// How large the file is.
     left: AtomicU64,
     in_use: AtomicBool,
+    /// Held while the file changes its length: what is given back and what is set aside are told apart.
+    changing: Mutex<()>,
+    /// True while a thread sets it aside again for those who print: one is enough.
+    is_asked: AtomicBool,
 }
 
 impl Reserve {
@@ -44,7 +52,9 @@ impl Reserve {
     pub(crate) fn set_aside(disk: Arc<dyn Disk>, place: String, bytes: u64, low_bytes: u64) -> Self {
         let there = disk.open(NAME).and_then(|file| file.len()).unwrap_or(0);
         let left = AtomicU64::new(there.min(bytes));
-        let reserve = Self { disk, place, bytes, low_bytes, left, in_use: AtomicBool::new(false) };
+        let (in_use, is_asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let changing = Mutex::default();
+        let reserve = Self { disk, place, bytes, low_bytes, left, in_use, changing, is_asked };
         if there > bytes
             && let Err(error) = reserve.cut(bytes)
         {
@@ -62,6 +72,7 @@ impl Reserve {
 
     /// Gives a piece back to the disk. False: there is nothing left to give.
     pub(crate) fn give_back(&self) -> bool {
+        let _changing = self.changing();
         let left = self.left.load(Ordering::Acquire);
         self.in_use.store(true, Ordering::Release);
         if left == 0 {
@@ -81,20 +92,58 @@ impl Reserve {
         }
     }
 
-    /// Tells whether the disk was full and has not had room since: what there is, is for the log alone.
-    pub(crate) fn is_in_use(&self) -> bool {
-        self.in_use.load(Ordering::Acquire)
+    /// Tells whether there is room to print in: where the disk was full, and has not had room since, what there is, is
+    /// for the log alone.
+    ///
+    /// Asks the disk how much is free and nothing else, so it may be called where others wait: the reserve is set aside
+    /// again by another thread.
+    pub(crate) fn lets_print(self: &Arc<Self>) -> bool {
+        if !self.in_use.load(Ordering::Acquire) {
+            return true;
+        }
+        let has_room = self.free() >= self.needed();
+        if has_room && !self.is_asked.swap(true, Ordering::AcqRel) {
+            let reserve = Arc::clone(self);
+            let set_aside = move || {
+                if let Err(low) = reserve.admits() {
+                    tracing::warn!(%low, "the room that there was is gone again");
+                }
+                reserve.is_asked.store(false, Ordering::Release);
+            };
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(set_aside)),
+                // A thread of its own, which may wait.
+                Err(_) => set_aside(),
+            }
+        }
+        has_room
     }
 
     /// Tells whether there is room for a new run, and sets the reserve aside again where it was used.
     pub(crate) fn admits(&self) -> Result<(), Low> {
+        let _changing = self.changing();
         let (free_bytes, missing) = (self.free(), self.missing());
-        let needed_bytes = self.low_bytes.saturating_add(missing);
+        let needed_bytes = self.needed();
         if free_bytes < needed_bytes || (missing > 0 && !self.fill_up()) {
             return Err(Low { place: self.place.clone(), free_bytes, needed_bytes });
         }
         self.in_use.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Keeps the file as it is while the guard is held.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.changing()
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how much must be free before anything is begun: the reserve comes first.
+    fn needed(&self) -> u64 {
+        self.low_bytes.saturating_add(self.missing())
     }
 
     fn missing(&self) -> u64 {

@@ -7,6 +7,7 @@ use landfall_engine::core::event::Decision;
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+use landfall_engine::core::ways::{Way, ways_on};
 use landfall_engine::limits::Busy;
 use landfall_engine::{Engine, EngineError, Limits, Parts};
 use landfall_store::MemoryStore;
@@ -91,4 +92,32 @@ async fn a_run_with_as_many_events_as_it_may_have_is_parked_and_can_be_given_up(
     let run = rig.settled(run_id).await;
     assert_eq!((run.state, run.is_closed()), (RunState::Failed, true));
     rig.engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_a_run_comes_to_its_limit_giving_it_up_leaves_nothing_and_frees_its_lane() {
+    let mut parked_at = 0;
+    for max in 2..24 {
+        let limits = Limits { run_events_max: max, ..Limits::default() };
+        let rig = within(World::new(), limits).await;
+        let run_id = rig.push('a').await;
+        let run = rig.settled(run_id).await;
+        if run.parked().is_some() {
+            parked_at += 1;
+            assert_eq!(ways_on(max, &run), [Way::Abort], "{max}");
+            let refused = rig.engine.resolve(run_id, Decision::Retry, "ada").await.unwrap_err();
+            assert!(matches!(refused, EngineError::Rejected(Rejected::TooLong { .. })), "{max}: {refused}");
+            rig.engine.resolve(run_id, Decision::Abort { reason: "no".into() }, "ada").await.unwrap();
+            let run = rig.settled(run_id).await;
+            let expected = if run.deploy_begun { RunState::RolledBack } else { RunState::Failed };
+            assert_eq!((run.state, run.is_closed()), (expected, true), "{max}");
+            assert_eq!(rig.world.serves(), None, "{max}");
+        } else {
+            assert_eq!(run.state, RunState::Live, "{max}");
+        }
+        let lane = rig.engine.store().lane(&LaneId::production("shop")).await.unwrap();
+        assert_eq!(lane.holder, None, "{max}");
+        rig.engine.shutdown().await;
+    }
+    assert!(parked_at > 10, "only {parked_at} limits were come to");
 }

@@ -47,7 +47,7 @@ enum Form {
 
 /// Follows a run to where nothing more happens without a person, then sums it up.
 ///
-/// The feed tells the history first, and a run that was parked may go on again: it is followed past
+/// The feed tells the history first, and the picture is empty, and a run that was parked may go on again: it is followed past
 /// `known_seq`, the last event that is known to be there. `flags` are added to the commands that are named, so
 /// that they find the same log.
 ///
@@ -56,12 +56,13 @@ enum Form {
 /// [`Fault`] when the feed breaks off.
 pub async fn follow(
     mut feed: Feed,
+    picture: Picture,
     known_seq: u64,
     json: bool,
     flags: &str,
     cancel: Cancel<'_>,
 ) -> Result<Followed, Fault> {
-    let mut shown = Shown::begin(json);
+    let mut shown = Shown::begin(picture, json);
     let mut frames = tokio::time::interval(Duration::from_millis(FRAME_MS));
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut cancelling: Option<BoxFuture<'_, Result<(), Fault>>> = None;
@@ -129,10 +130,10 @@ struct Shown {
 }
 
 impl Shown {
-    fn begin(json: bool) -> Self {
+    fn begin(picture: Picture, json: bool) -> Self {
         let drawn = || Screen::open().map_or_else(|| Form::Lines(Box::default()), Form::Screen);
         let form = if json { Form::Json } else { drawn() };
-        Self { picture: Picture::default(), form }
+        Self { picture, form }
     }
 
     fn take(&mut self, happening: Happening) -> Result<(), Fault> {

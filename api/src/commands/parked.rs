@@ -12,6 +12,7 @@ use landfall_engine::core::event::{Envelope, Event, Found};
 use landfall_engine::core::lane::Release;
 use landfall_engine::core::run::{Blocked, Parked, Run};
 use landfall_engine::core::stage::Stage;
+use landfall_engine::core::ways::Way;
 use landfall_engine::timeline::timestamp;
 use landfall_stages::look::{containers_of, things_of};
 use serde::Serialize;
@@ -74,13 +75,15 @@ pub struct Choice {
 /// Returns which output has the last try at what could not be concluded: its name and attempt.
 pub fn output_of(at: Blocked) -> Option<(&'static str, u32)> {
     match at {
+        // It was parked before the first try.
+        Blocked::Stage { attempt: 0, .. } | Blocked::Rollback { attempt: 0 } => None,
         Blocked::Stage { stage, attempt } => Some((stage.name(), attempt)),
-        Blocked::Rollback { attempt: 0 } => None,
         Blocked::Rollback { attempt } => Some(("rollback", attempt)),
     }
 }
 
-/// Puts together what is known. `live` is what the app's lane serves by the log; `flags` are added to commands.
+/// Puts together what is known. `live` is what the app's lane serves by the log; `flags` are added to commands;
+/// `ways` are open.
 pub fn report(
     run: &Run,
     parked: &Parked,
@@ -88,6 +91,7 @@ pub fn report(
     live: Option<&Release>,
     output: Vec<String>,
     flags: &str,
+    ways: &[Way],
 ) -> Report {
     let skipped = output.len().saturating_sub(OUTPUT_LINES_MAX);
     Report {
@@ -98,7 +102,7 @@ pub fn report(
         output: output.into_iter().skip(skipped).collect(),
         look_at: look_at(run, parked.at),
         serves: serves(run, parked.at, live, events),
-        decisions: choices(run, parked.at, live, flags),
+        decisions: ways.iter().map(|way| choice(*way, run, parked.at, live, flags)).collect(),
     }
 }
 
@@ -107,7 +111,10 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("\nParked since {}\n  {}\n", timestamp(self.since_ms), harmless(&self.reason));
         // Writing to a String can't fail.
-        text += "\nWhat was tried:\n";
+        // Nothing was, where a run is parked before a stage.
+        if !self.tried.is_empty() {
+            text += "\nWhat was tried:\n";
+        }
         for Try { at_ms, what } in &self.tried {
             let _ = writeln!(text, "  {}  {}", timestamp(*at_ms), harmless(what));
         }
@@ -235,43 +242,50 @@ fn serves(run: &Run, at: Blocked, live: Option<&Release>, events: &[Envelope]) -
     }
 }
 
-fn choices(run: &Run, at: Blocked, live: Option<&Release>, flags: &str) -> Vec<Choice> {
-    let command = |name: &str, more: &str| format!("landfall {name} {}{flags}{more}", run.id.short());
-    let retry = |then: String| Choice { decision: "retry", then, command: command("retry", "") };
-    let skip = |then: String| Choice { decision: "skip", then, command: command("skip", " --reason 'WHY'") };
-    let abort =
-        |then: String| Choice { decision: "abort", then, command: command("abort", " --reason 'WHY'") };
-    let back = match former(run) {
+fn choice(way: Way, run: &Run, at: Blocked, live: Option<&Release>, flags: &str) -> Choice {
+    let (decision, more) = match way {
+        Way::Retry => ("retry", ""),
+        Way::Skip => ("skip", " --reason 'WHY'"),
+        Way::Abort => ("abort", " --reason 'WHY'"),
+    };
+    let then = match (at, way) {
+        (Blocked::Rollback { attempt }, Way::Retry) => {
+            format!("rolls back (try {}) {}; the run ends once that is seen to serve", attempt + 1, back(run))
+        }
+        (Blocked::Rollback { .. }, Way::Skip | Way::Abort) => {
+            "the same, with your reason in the log: a run whose deploy has begun is not left half done".into()
+        }
+        (Blocked::Stage { stage, attempt }, Way::Retry) => again(run, stage, attempt),
+        (Blocked::Stage { stage, .. }, Way::Skip) => without(run, stage),
+        (Blocked::Stage { .. }, Way::Abort) => given_up(run, live),
+    };
+    Choice { decision, then, command: format!("landfall {decision} {}{flags}{more}", run.id.short()) }
+}
+
+fn back(run: &Run) -> String {
+    match former(run) {
         Some(_) => format!("to {}", named(former(run))),
         None => "to nothing: this is the first release, so nothing serves then".into(),
+    }
+}
+
+fn without(run: &Run, stage: Stage) -> String {
+    let next = match next_stage(Some(stage), run.settings.as_deref()) {
+        Some(next) => format!("goes on with {next}"),
+        None => "the run is live".into(),
     };
-    let (stage, attempt) = match at {
-        Blocked::Rollback { attempt } => {
-            let next = attempt + 1;
-            let then = format!("rolls back (try {next}) {back}; the run ends once that is seen to serve");
-            let same =
-                "the same, with your reason in the log: a run whose deploy has begun is not left half done";
-            return vec![retry(then), abort(same.into())];
-        }
-        Blocked::Stage { stage, attempt } => (stage, attempt),
-    };
-    let given_up = match run.deploy_begun {
-        true => format!("rolls back {back}"),
+    format!("counts {stage} as done, though nobody saw it; then {next}")
+}
+
+fn given_up(run: &Run, live: Option<&Release>) -> String {
+    let then = match run.deploy_begun {
+        true => format!("rolls back {}", back(run)),
         false => format!("fails the run; nothing was deployed, and what serves stays: {}", named(live)),
     };
-    if run.cancel.is_some() {
-        return vec![abort(format!("{given_up}. The run is cancelled, so nothing else is possible"))];
+    match run.cancel {
+        Some(_) => format!("{then}. The run is cancelled, so nothing else is possible"),
+        None => then,
     }
-    let mut choices = vec![retry(again(run, stage, attempt))];
-    if stage.is_skippable() {
-        let next = match next_stage(Some(stage), run.settings.as_deref()) {
-            Some(next) => format!("goes on with {next}"),
-            None => "the run is live".into(),
-        };
-        choices.push(skip(format!("counts {stage} as done, though nobody saw it; then {next}")));
-    }
-    choices.push(abort(given_up));
-    choices
 }
 
 fn again(run: &Run, stage: Stage, attempt: u32) -> String {

@@ -8,6 +8,7 @@ use landfall_engine::core::facts::{
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::settings::{ReleaseSettings, RollbackSettings, Settings};
+use landfall_engine::core::ways::ways_on;
 use uuid::Uuid;
 
 use super::*;
@@ -20,6 +21,7 @@ struct Story {
     run: Option<Run>,
     events: Vec<Envelope>,
     output: Vec<String>,
+    run_events_max: u64,
 }
 
 impl Story {
@@ -31,7 +33,7 @@ impl Story {
             release_hold: false,
         };
         let lane = LaneId::production("shop");
-        let story = Self { run: None, events: Vec::new(), output: Vec::new() };
+        let story = Self { run: None, events: Vec::new(), output: Vec::new(), run_events_max: u64::MAX };
         let checkout = Checkout {
             tree: "t".into(),
             settings: Box::new(settings),
@@ -115,8 +117,16 @@ impl Story {
     fn is(self, name: &str) {
         let run = self.run.as_ref().unwrap();
         let live = former();
-        let report =
-            report(run, run.parked().unwrap(), &self.events, Some(&live), self.output, " --data /data");
+        let ways = ways_on(self.run_events_max, run);
+        let report = report(
+            run,
+            run.parked().unwrap(),
+            &self.events,
+            Some(&live),
+            self.output,
+            " --data /data",
+            &ways,
+        );
         let json = serde_json::to_string_pretty(&report).unwrap();
         let shown = format!("{}\n== as JSON\n{json}\n", report.text());
         let path = format!("{}/src/commands/expected/parked_{name}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -215,7 +225,7 @@ fn after_five_tries_without_an_answer() {
         repository: "/src/shop".into(),
         release_hold: false,
     };
-    let mut story = Story { run: None, events: Vec::new(), output: Vec::new() }
+    let mut story = Story { run: None, events: Vec::new(), output: Vec::new(), run_events_max: u64::MAX }
         .then(Event::RunStarted { lane: LaneId::production("shop"), origin, trigger: "git push".into() })
         .passes(Facts::Checkout(checkout))
         .passes(Facts::Test(TestReport::default()))
@@ -262,7 +272,7 @@ fn at_a_stage_that_may_be_what_stops_the_engine() {
     };
     let checkout =
         Checkout { tree: "t".into(), settings: Box::new(settings()), configured_by: "landfall.toml".into() };
-    let mut story = Story { run: None, events: Vec::new(), output: Vec::new() }
+    let mut story = Story { run: None, events: Vec::new(), output: Vec::new(), run_events_max: u64::MAX }
         .then(Event::RunStarted { lane: LaneId::production("shop"), origin, trigger: "git push".into() })
         .passes(Facts::Checkout(checkout))
         .starts(stage, attempt);
@@ -303,4 +313,12 @@ fn at_a_traffic_switch_that_was_cancelled_and_gave_no_answer_only_the_end_is_lef
             "it can't be told whether go_live happened: the proxy serves generation 9",
         )
         .is("cancelled_switch");
+}
+
+#[test]
+fn at_a_stage_that_a_long_run_does_not_begin_only_the_end_is_left() {
+    let mut story = deployed(settings());
+    story.run_events_max = 12;
+    let reason = "the run has 12 events and begins no more stages from 12 on";
+    story.parks(Blocked::Stage { stage: Stage::Smoke, attempt: 0 }, reason).is("too_long");
 }

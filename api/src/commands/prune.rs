@@ -22,10 +22,13 @@ use crate::compose::AtRest;
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
 use crate::picture::words::bytes;
-use crate::retention::{PruneReport, PruneRequest, prune, span_ms};
+use crate::retention::{PruneReport, PruneRequest, SWEEP, Within, prune, span_ms};
 
 /// How many runs are named in one request: its body has a limit, and an id takes 39 bytes of it.
 const RUNS_AT_ONCE: usize = 1_000;
+
+/// How often a sweep is begun that has no time to end: a daemon that hangs is not waited for all night.
+const SWEEPS_MAX: usize = 3;
 
 /// What prunes.
 enum Access {
@@ -49,7 +52,8 @@ pub async fn run(global: &Global, args: PruneArgs) -> Result<u8, Fault> {
     };
     let mut report = match args.archive {
         Some(file) if !args.dry_run => {
-            let plan = access.prune(&PruneRequest { dry_run: true, ..request.clone() }).await?;
+            let mut plan = PruneReport::default();
+            access.to_the_end(&PruneRequest { dry_run: true, ..request.clone() }, &mut plan).await?;
             let runs: Vec<RunId> = plan.runs.iter().map(|run| run.run_id).collect();
             if !runs.is_empty() {
                 request.archive = Some(archive(global, &access, &runs, &file).await?);
@@ -134,22 +138,14 @@ impl Access {
                 let older_than_ms = span_ms(&request.older_than).map_err(Fault::Usage)?;
                 let sweep = async |dry| sweep_at_rest(parts, dry).await;
                 let now_ms = parts.clock.now_ms();
-                Ok(prune(&*parts.store, outputs, now_ms, older_than_ms, request, sweep).await?)
+                Ok(prune(&*parts.store, outputs, now_ms, older_than_ms, request, Within::default(), sweep)
+                    .await?)
             }
         }
     }
 
-    /// Asks again until nothing of it is left.
     async fn to_the_end(&self, request: &PruneRequest, whole: &mut PruneReport) -> Result<(), Fault> {
-        loop {
-            let part = self.prune(request).await?;
-            whole.runs.extend(part.runs);
-            whole.swept.extend(part.swept);
-            whole.unfinished.extend(part.unfinished);
-            if !part.more {
-                return Ok(());
-            }
-        }
+        to_the_end(request, whole, async |request| self.prune(request).await).await
     }
 
     async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, BackupError> {
@@ -161,6 +157,30 @@ impl Access {
             doing: format!("reading the history of run {run_id}"),
             source,
         })
+    }
+}
+
+/// Asks again until nothing of it is left, each time for what comes behind the last run that was looked at.
+async fn to_the_end(
+    request: &PruneRequest,
+    whole: &mut PruneReport,
+    ask: impl AsyncFn(&PruneRequest) -> Result<PruneReport, Fault>,
+) -> Result<(), Fault> {
+    let mut request = request.clone();
+    let mut sweeps = 0;
+    loop {
+        let part = ask(&request).await?;
+        whole.runs.extend(part.runs);
+        whole.swept.extend(part.swept);
+        // What is said of the last sweep counts: it went on where the one before stood.
+        whole.unfinished.retain(|reason| !reason.starts_with(SWEEP));
+        whole.unfinished.extend(part.unfinished);
+        let goes_on = part.until != request.before;
+        sweeps = if goes_on { 0 } else { sweeps + 1 };
+        if !part.more || sweeps >= SWEEPS_MAX {
+            return Ok(());
+        }
+        request.before = part.until;
     }
 }
 
@@ -185,6 +205,56 @@ mod tests {
     use crate::retention::PrunedRun;
 
     use super::*;
+
+    fn run_id(nth: u8) -> RunId {
+        RunId(uuid::Uuid::from_u128(0x018b_cfe5_6800_7000_8000_0000_0000_0000 + u128::from(nth)))
+    }
+
+    /// Answers as a server that has time for one run a request, and for the sweep or not.
+    async fn asked(oldest: u8, ends_sweep: bool, whole: &mut PruneReport) -> usize {
+        let requests = std::cell::Cell::new(0);
+        let answer = async |request: &PruneRequest| {
+            requests.set(requests.get() + 1);
+            assert!(requests.get() < 100, "it comes to no end");
+            let next = request.before.map_or(9, |before| before.0.as_bytes()[15] - 1);
+            if next >= oldest {
+                let runs = vec![PrunedRun { run_id: run_id(next), outputs: 1, bytes: 1 }];
+                let unfinished = vec![format!("run {next}: it is evidence")];
+                return Ok(PruneReport {
+                    runs,
+                    unfinished,
+                    more: true,
+                    until: Some(run_id(next)),
+                    ..PruneReport::default()
+                });
+            }
+            let is_finished = ends_sweep && requests.get() > 4;
+            let unfinished = (!is_finished).then(|| format!("{SWEEP}: no time")).into_iter().collect();
+            let (until, dry_run) = (request.before, request.dry_run);
+            Ok(PruneReport { dry_run, unfinished, until, more: !is_finished, ..PruneReport::default() })
+        };
+        to_the_end(&PruneRequest { dry_run: true, ..PruneRequest::default() }, whole, answer).await.unwrap();
+        requests.get()
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_that_takes_several_requests_tells_of_each_run_once_and_of_the_last_sweep_only() {
+        let mut whole = PruneReport::default();
+        asked(7, true, &mut whole).await;
+        let told: Vec<RunId> = whole.runs.iter().map(|run| run.run_id).collect();
+        assert_eq!(told, [run_id(9), run_id(8), run_id(7)]);
+        assert_eq!(
+            whole.unfinished,
+            ["run 9: it is evidence", "run 8: it is evidence", "run 7: it is evidence"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_sweep_that_never_has_time_enough_is_given_up_and_told() {
+        let mut whole = PruneReport::default();
+        assert_eq!(asked(10, false, &mut whole).await, SWEEPS_MAX);
+        assert_eq!(whole.unfinished, [format!("{SWEEP}: no time")]);
+    }
 
     #[test]
     fn what_was_pruned_is_told_by_run_and_in_sum() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use landfall_engine::audit::{cause_in_words, seconds};
 use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::run::{Parked, Phase, Run};
+use landfall_engine::core::ways::ways_on;
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_engine::timeline::timestamp;
 
@@ -70,7 +71,8 @@ async fn report_of(
         Some((name, attempt)) => source.output(run.id, name, attempt).await,
         None => Vec::new(),
     };
-    Ok(report(run, parked, events, live.as_ref(), output, flags))
+    let ways = ways_on(source.run_events_max().await?, run);
+    Ok(report(run, parked, events, live.as_ref(), output, flags, &ways))
 }
 
 fn text(picture: &Picture, run: &Run, events: &[Envelope], now_ms: u64, report: Option<&Report>) -> String {

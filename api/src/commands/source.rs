@@ -18,6 +18,7 @@ use crate::cli::Global;
 use crate::client::Client;
 use crate::data_dir::{TOKEN_VARIABLE, Token, default_path};
 use crate::fault::Fault;
+use crate::limits::LimitArgs;
 
 /// How many runs are looked through at a time when one is looked for by a part of its id.
 const PAGE: usize = 1_000;
@@ -134,6 +135,19 @@ impl Source {
                 let apps = client.apps().await?.into_iter();
                 Ok(apps.filter(|app| app.app == lane.app && app.env == lane.env).find_map(|app| app.live))
             }
+        }
+    }
+
+    /// Returns how long a run may become before it begins no more stages: by the server, or by the environment, which an
+    /// engine on this folder would read too.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when the server does not answer, or the environment says something else.
+    pub async fn run_events_max(&self) -> Result<u64, Fault> {
+        match self {
+            Self::Folder { .. } => Ok(LimitArgs::from_environment()?.run_events_max),
+            Self::Server(client) => Ok(client.server().await?.run_events_max),
         }
     }
 

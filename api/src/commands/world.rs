@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::compose::{ComposeOptions, Landfall};
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
+use crate::picture::model::Picture;
 use crate::picture::screen::say;
 use crate::server::{RollbackRequest, TriggerName, TriggerRequest};
 
@@ -180,7 +181,15 @@ impl Access {
     async fn show(&self, run_id: RunId, json: bool, flags: &str) -> Result<Followed, Fault> {
         let cancel = || -> BoxFuture<'_, _> { self.cancel(run_id, "Ctrl-C").boxed() };
         let known_seq = self.known_seq(run_id).await?;
-        follow(self.feed(run_id), known_seq, json, flags, &cancel).await
+        let picture = Picture { run_events_max: self.run_events_max().await?, ..Picture::default() };
+        follow(self.feed(run_id), picture, known_seq, json, flags, &cancel).await
+    }
+
+    async fn run_events_max(&self) -> Result<u64, Fault> {
+        match self {
+            Self::Here { landfall, .. } => Ok(landfall.engine.limits().run_events_max),
+            Self::Server(client) => Ok(client.server().await?.run_events_max),
+        }
     }
 
     /// Returns the place of the last event that is recorded.

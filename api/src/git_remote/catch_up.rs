@@ -7,11 +7,13 @@ use std::io;
 use std::path::Path;
 
 use landfall_engine::core::run::RunId;
-use landfall_engine::ports::{ReadError, RunQuery};
+use landfall_engine::ports::{BoxError, ReadError, RunQuery};
 use landfall_engine::{Engine, EngineError};
 use tokio::process::Command;
+use uuid::Uuid;
 
-use super::telling::{self, TRIGGER};
+use super::telling::{self, TRIGGER, TriggerError};
+use super::waiting::Late;
 use crate::server::{App, app_name, bare_repository};
 
 /// Runs that are read at once on the way back to a branch's last push.
@@ -21,7 +23,7 @@ const PAGE: usize = 200;
 pub async fn trigger_what_was_lost(app: &App) {
     for name in repositories(&app.git.root) {
         if let Err(error) = catch_up(app, &name).await {
-            let error: &dyn std::error::Error = error.as_ref();
+            let error: &dyn std::error::Error = &error;
             tracing::error!(app = name, error, "could not compare the pushed branches with the log");
         }
     }
@@ -35,7 +37,7 @@ fn repositories(root: &Path) -> Vec<String> {
 }
 
 /// Returns every branch of a repository of ours, with its head.
-async fn branch_heads(repository: &Path) -> io::Result<Vec<(String, String)>> {
+pub(super) async fn branch_heads(repository: &Path) -> io::Result<Vec<(String, String)>> {
     let mut command = Command::new("git");
     command.args(["-c", "safe.directory=*", "-C"]).arg(repository);
     command.args(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/"]).kill_on_drop(true);
@@ -52,26 +54,46 @@ async fn branch_heads(repository: &Path) -> io::Result<Vec<(String, String)>> {
     Ok(heads.collect())
 }
 
-async fn catch_up(app: &App, name: &str) -> Result<(), landfall_engine::ports::BoxError> {
+async fn catch_up(app: &App, name: &str) -> io::Result<()> {
     let repository = bare_repository(&app.data, name);
     for (branch, sha) in branch_heads(&repository).await? {
-        // A head without a usable configuration had its say when it was pushed, or has it with the next push.
-        let Ok(on_push) = telling::read_config(&repository, &sha, name).await else { continue };
-        let is_deployed = on_push.branches.contains(&branch);
-        if !is_deployed || has_run(&app.engine, name, &branch, &sha).await? {
-            continue;
+        // What is wrong with one branch is no reason to forget the others.
+        if let Err(error) = catch_up_branch(app, name, &repository, &branch, &sha).await {
+            let error: &dyn std::error::Error = error.as_ref();
+            tracing::error!(app = name, branch, sha, error, "could not tell whether this head has a run");
         }
-        let request = telling::request(&repository, name, &branch, &sha).await?;
-        match app.engine.trigger(request, "catch-up", None).await {
-            Ok(triggered) => tracing::warn!(
-                app = name, branch, sha, run = %triggered.run_id,
-                "this head was pushed and no run was recorded for it; it is triggered now"
-            ),
-            Err(EngineError::Rejected(reason)) => {
-                tracing::info!(app = name, branch, sha, %reason, "this head is not deployed");
-            }
-            Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+async fn catch_up_branch(
+    app: &App,
+    name: &str,
+    repository: &Path,
+    branch: &str,
+    sha: &str,
+) -> Result<(), BoxError> {
+    // A head without a usable configuration had its say when it was pushed, or has it with the next push.
+    let Ok(on_push) = telling::read_config(repository, sha, name).await else { return Ok(()) };
+    let is_deployed = on_push.branches.iter().any(|deployed| deployed == branch);
+    if !is_deployed || has_run(&app.engine, name, branch, sha).await? {
+        return Ok(());
+    }
+    let claim = format!("catch-up:{name}:{branch}:{sha}:{}", Uuid::new_v4());
+    let late = Late { sha: sha.to_owned(), actor: "catch-up".into(), claim };
+    match telling::trigger(&app.engine, repository, name, branch, &late).await {
+        Ok(run) => tracing::warn!(
+            app = name, branch, sha, %run,
+            "this head was pushed and no run was recorded for it; it is triggered now"
+        ),
+        Err(TriggerError::Engine(EngineError::Rejected(reason))) => {
+            tracing::info!(app = name, branch, sha, %reason, "this head is not deployed");
         }
+        Err(error) if error.is_no_room() => {
+            tracing::warn!(app = name, branch, sha, %error, "this head was pushed, and its run waits for room");
+            app.git.waiting.add(name, branch, late);
+        }
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }

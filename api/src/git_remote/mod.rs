@@ -20,6 +20,7 @@ mod hooks;
 mod protocol;
 mod pushes;
 mod telling;
+mod waiting;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,10 @@ use crate::server::App;
 pub use catch_up::trigger_what_was_lost;
 pub use hooks::{HookError, serve_hooks};
 pub use protocol::{PUSH_VARIABLE, SOCKET_VARIABLE, Told, Update, say_to_server};
+pub use waiting::trigger_what_waits;
 
 use pushes::Pushes;
+use waiting::Waiting;
 
 /// The longest path a unix socket may have.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -58,6 +61,8 @@ pub struct GitRemote {
     exe: PathBuf,
     /// The pushes that are going on.
     pushes: Arc<Pushes>,
+    /// What was pushed when there was no room for its run.
+    waiting: Waiting,
     /// Gits that must be let finish.
     receiving: TaskTracker,
 }
@@ -89,6 +94,7 @@ impl GitRemote {
             _socket_dir: socket_dir,
             exe: exe.to_owned(),
             pushes: Arc::default(),
+            waiting: Waiting::default(),
             receiving: TaskTracker::new(),
         })
     }

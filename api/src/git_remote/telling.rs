@@ -8,6 +8,7 @@ use landfall_engine::core::command::{Push as Trigger, Rejected};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::settings::OnPush;
+use landfall_engine::ports::AppendError;
 use landfall_engine::{Engine, EngineError};
 use landfall_stages::config::{self, CONFIG_FILE, PYPROJECT_FILE};
 use landfall_stages::git::{self, GitError};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::protocol::{Told, Update};
 use super::pushes::Push;
+use super::waiting::Late;
 use crate::error::ApiError;
 use crate::lines::EventLines;
 use crate::server::{App, bare_repository};
@@ -29,7 +31,7 @@ pub(super) async fn tell(app: &App, push: &Push, updates: Vec<Update>, lines: Se
     // Everything is triggered before anything is told: a pusher that hangs up, or a terminal that stands
     // still, loses no run.
     for update in updates {
-        let answer = answer(&app.engine, push, &repository, &update).await;
+        let answer = answer(app, push, &repository, &update).await;
         code |= u8::from(answer.refused);
         said.extend(answer.lines);
         runs.extend(answer.run.map(|run| (update.reference, run)));
@@ -60,7 +62,7 @@ impl Answer {
     }
 }
 
-async fn answer(engine: &Engine, push: &Push, repository: &Path, update: &Update) -> Answer {
+async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> Answer {
     let Some(branch) = update.reference.strip_prefix("refs/heads/") else {
         return Answer::line(format!("landfall: {}: only branches are deployed", update.reference));
     };
@@ -90,9 +92,33 @@ async fn answer(engine: &Engine, push: &Push, repository: &Path, update: &Update
         ));
         return answer;
     }
+    let late = Late {
+        sha: update.new.clone(),
+        actor: push.actor.clone(),
+        // The id of the push is in it. Without, a branch that is set back and pushed forward again would be taken for a
+        // repetition of the first push, and would never be deployed.
+        claim: format!("push:{}:{}:{}:{}:{}", push.app, update.reference, update.old, update.new, push.id),
+    };
     // A configuration that can't be used is told by the run, whose checkout fails with it: so there is a record.
-    match trigger(engine, push, repository, branch, update).await {
+    match trigger(&app.engine, repository, &push.app, branch, &late).await {
         Ok(run) => answer.run = Some(run),
+        Err(error) if error.is_no_room() => {
+            app.git.waiting.add(&push.app, branch, late);
+            tracing::warn!(
+                app = push.app,
+                branch,
+                error = &error as &dyn std::error::Error,
+                "a push waits for room"
+            );
+            answer.lines.push(format!(
+                "landfall: NOT DEPLOYED YET: the push to {branch} is in git and its run waits for room: {}",
+                error.told()
+            ));
+            answer.lines.push(
+                "  the run begins as soon as there is room, also after a restart; nothing has to be pushed again"
+                    .into(),
+            );
+        }
         Err(TriggerError::Engine(EngineError::Rejected(Rejected::Held { sha, since, reason }))) => {
             answer.refused = true;
             answer.lines.push(format!(
@@ -128,6 +154,12 @@ pub(super) enum TriggerError {
 }
 
 impl TriggerError {
+    /// Tells whether nothing is wrong with the push, and there is no room for its run.
+    pub(super) fn is_no_room(&self) -> bool {
+        use EngineError::{Append, Busy, Low};
+        matches!(self, Self::Engine(Busy(_) | Low(_) | Append(AppendError::Full)))
+    }
+
     fn told(self) -> String {
         match self {
             Self::Git(error) => error.to_string(),
@@ -136,30 +168,20 @@ impl TriggerError {
     }
 }
 
-/// Starts a run for a branch's new head. Durable when it returns.
-///
-/// The claim has the id of the push in it. Without, a branch that is set back and pushed forward again
-/// would be taken for a repetition of the first push, and would never be deployed.
-async fn trigger(
+/// Starts a run for a branch's head. Durable when it returns.
+pub(super) async fn trigger(
     engine: &Engine,
-    push: &Push,
-    repository: &Path,
-    branch: &str,
-    update: &Update,
-) -> Result<RunId, TriggerError> {
-    let Update { old, new, reference } = update;
-    let claim = format!("push:{}:{reference}:{old}:{new}:{}", push.app, push.id);
-    let request = request(repository, &push.app, branch, new).await?;
-    Ok(engine.trigger(request, &push.actor, Some(claim)).await?.run_id)
-}
-
-/// Returns what is asked of the engine for a branch's head.
-pub(super) async fn request(
     repository: &Path,
     app: &str,
     branch: &str,
-    sha: &str,
-) -> Result<Trigger, GitError> {
+    Late { sha, actor, claim }: &Late,
+) -> Result<RunId, TriggerError> {
+    let request = request(repository, app, branch, sha).await?;
+    Ok(engine.trigger(request, actor, Some(claim.clone())).await?.run_id)
+}
+
+/// Returns what is asked of the engine for a branch's head.
+async fn request(repository: &Path, app: &str, branch: &str, sha: &str) -> Result<Trigger, GitError> {
     let commit = git::commit(repository, sha).await?;
     Ok(Trigger {
         lane: LaneId::production(app),

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use landfall_engine::Limits;
 use landfall_engine::audit::{cause_in_words, row_of, short_digest};
 use landfall_engine::core::event::{Envelope, Event, Found, HeldCommit, Origin};
 use landfall_engine::core::evolve::{Place, evolve};
@@ -105,6 +106,8 @@ pub struct Picture {
     pub notices: Vec<String>,
     /// When the last event was recorded, in milliseconds since 1970.
     pub last_ms: u64,
+    /// How long the run may become before it begins no more stages.
+    pub run_events_max: u64,
 }
 
 impl Default for Picture {
@@ -119,6 +122,7 @@ impl Default for Picture {
             address: None,
             notices: Vec::new(),
             last_ms: 0,
+            run_events_max: Limits::default().run_events_max,
         }
     }
 }

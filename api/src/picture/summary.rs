@@ -5,6 +5,7 @@ use landfall_engine::core::event::Cause;
 use landfall_engine::core::facts::Failure;
 use landfall_engine::core::run::{Blocked, Parked, Run, RunState};
 use landfall_engine::core::stage::Stage;
+use landfall_engine::core::ways::{Way, ways_on};
 
 use super::model::{Picture, Undone};
 use super::text::{Line, Tone, harmless};
@@ -68,29 +69,27 @@ fn rolled_back(picture: &Picture, run: &Run, flags: &str) -> Vec<Line> {
 }
 
 fn parked_lines(picture: &Picture, run: &Run, parked: &Parked, flags: &str) -> Vec<Line> {
-    let (what, skippable) = match parked.at {
-        Blocked::Stage { stage, .. } => (stage.name(), stage.is_skippable()),
-        Blocked::Rollback { .. } => ("rollback", false),
+    let what = match parked.at {
+        Blocked::Stage { stage, .. } => stage.name(),
+        Blocked::Rollback { .. } => "rollback",
     };
     let mut lines = vec![
         Line::new(Tone::Warn, "Parked")
             .and(Tone::Plain, format!(" at {what}, a person decides: {}", harmless(&parked.reason))),
     ];
     lines.extend(evidence(picture, flags));
-    lines.extend(decisions(run, skippable, flags).into_iter().map(|(what, command)| hint(what, command)));
+    lines.extend(ways_on(picture.run_events_max, run).into_iter().map(|way| decision(run, way, flags)));
     lines
 }
 
-/// Returns what a person can decide about a parked run: what it means, and the command.
-fn decisions(run: &Run, skippable: bool, flags: &str) -> Vec<(&'static str, String)> {
-    let skip = skippable.then(|| ("go on without it", command("skip", run, flags) + " --reason 'WHY'"));
-    let abort = if run.deploy_begun { "give it up and roll back" } else { "give it up" };
-    // A cancelled run does no more stages.
-    let on = [("try it again", command("retry", run, flags))].into_iter().chain(skip);
-    let on = on.filter(|_| {
-        run.cancel.is_none() || matches!(run.parked(), Some(Parked { at: Blocked::Rollback { .. }, .. }))
-    });
-    on.chain([(abort, command("abort", run, flags))]).collect()
+/// Returns something that a person can decide about a parked run: what it means, and the command.
+fn decision(run: &Run, way: Way, flags: &str) -> Line {
+    match way {
+        Way::Retry => hint("try it again", command("retry", run, flags)),
+        Way::Skip => hint("go on without it", command("skip", run, flags) + " --reason 'WHY'"),
+        Way::Abort if run.deploy_begun => hint("give it up and roll back", command("abort", run, flags)),
+        Way::Abort => hint("give it up", command("abort", run, flags)),
+    }
 }
 
 /// Returns why a run ended red, in one line.

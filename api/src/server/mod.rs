@@ -105,7 +105,8 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Serves a composed engine until its `stop`: first what was pushed and never heard of, then everything.
+/// Serves a composed engine until its `stop`: first what was pushed and never heard of, then everything. What there is
+/// no room for is begun once there is.
 ///
 /// # Errors
 ///
@@ -113,7 +114,8 @@ pub fn router(app: Arc<App>) -> Router {
 pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks);
+    let waiting = git_remote::trigger_what_waits(&app);
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

@@ -11,7 +11,7 @@ use super::App;
 use super::auth::actor;
 use super::extract::Body;
 use crate::error::ApiError;
-use crate::retention::{self, PruneReport, PruneRequest, span_ms};
+use crate::retention::{self, PruneReport, PruneRequest, Within, span_ms};
 
 /// The name of an archive is a file's.
 const ARCHIVE_BYTES_MAX: usize = 1_000;
@@ -30,7 +30,8 @@ pub(super) async fn prune(
     }
     let (store, outputs, now_ms) = (app.engine.store(), &app.outputs, SystemClock.now_ms());
     let sweep = async |dry| app.engine.sweep(dry).await;
-    let report = retention::prune(&**store, outputs, now_ms, older_than_ms, &request, sweep).await?;
+    let within = Within::default();
+    let report = retention::prune(&**store, outputs, now_ms, older_than_ms, &request, within, sweep).await?;
     if !request.dry_run {
         let (runs, swept) = (report.runs.len(), report.swept.len());
         tracing::info!(actor = actor(&headers), runs, swept, "pruned");

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use landfall_engine::Limits;
 use landfall_engine::audit::{Replay, replay};
 use landfall_engine::core::lane::{Hold, Lane, LaneId, Release};
 use landfall_engine::core::run::{RunId, RunState};
@@ -58,6 +59,14 @@ pub struct ServerInfo {
     pub pid: u32,
     /// The log that it works on.
     pub log_id: Uuid,
+    /// How many events a run may have before it begins no more stages.
+    #[serde(default = "run_events_max")]
+    pub run_events_max: u64,
+}
+
+/// What a server has that does not say.
+fn run_events_max() -> u64 {
+    Limits::default().run_events_max
 }
 
 /// `GET /v1/server`: who answers, and for which log.
@@ -66,6 +75,7 @@ pub(super) async fn server(State(app): State<Arc<App>>) -> Json<ServerInfo> {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         log_id: app.engine.store().log_id(),
+        run_events_max: app.engine.limits().run_events_max,
     })
 }
 

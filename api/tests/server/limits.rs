@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use landfall_engine::Limits;
+use landfall_engine::core::command::Outcome;
 use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::{RunId, RunState};
@@ -16,6 +17,7 @@ use landfall_store::disk::{FaultyDisk, Kept};
 use landfall_store::{DataDir, MemoryStore, Opened, Options, OutputDir, SegmentStore, open_read_only};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use uuid::Uuid;
 
 use crate::fixture::{PATIENCE, TestServer, WorkingCopy, answered, stderr};
@@ -204,6 +206,81 @@ async fn a_lane_that_is_full_is_429_and_a_push_to_it_says_so_and_moves_no_ref() 
     .await
     .expect("the run ends and makes room");
     copy.push(&server.remote("shop"), &["main"]).await;
+    server.stop().await;
+}
+
+/// Waits until there are so many runs.
+async fn until_runs(server: &TestServer, count: usize) {
+    let looking = async {
+        while server.runs().await.len() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("the runs begin");
+}
+
+#[tokio::test]
+async fn a_branch_that_was_refused_after_the_gate_let_its_push_in_is_deployed_once_there_is_room() {
+    let data = tempfile::tempdir().unwrap();
+    let outputs = Arc::new(OutputDir::new(data.path().join("output")));
+    let limits = Limits { lane_runs_max: 1, ..Limits::default() };
+    let server = TestServer::start_within(data.path(), Arc::new(MemoryStore::new()), outputs, limits).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.hold(Stage::Test);
+    let remote = server.remote("shop");
+    let mut push = copy.command(&["push", &remote, "main", "main:master"]).spawn().unwrap();
+    let mut pusher = BufReader::new(push.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains("nothing has to be pushed again") {
+        let read = tokio::time::timeout(PATIENCE, pusher.read_line(&mut seen)).await.unwrap().unwrap();
+        assert!(read > 0, "{seen}");
+    }
+    let told = "is in git and its run waits for room: shop/production has 1 open runs";
+    assert!(seen.contains("NOT DEPLOYED YET: the push to ") && seen.contains(told), "{seen}");
+    assert_eq!(server.runs().await.len(), 1);
+
+    server.stages.release(Stage::Test);
+    until_runs(&server, 2).await;
+    assert_eq!(server.states().await, [RunState::Live; 2]);
+    let mut branches = Vec::new();
+    for run in server.runs().await {
+        branches.push(server.settled(run).await.commit().branch.clone().unwrap());
+    }
+    branches.sort_unstable();
+    assert_eq!(branches, ["main", "master"]);
+    pusher.read_to_string(&mut seen).await.unwrap();
+    assert!(push.wait().await.unwrap().success(), "{seen}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn heads_that_find_no_room_at_the_start_are_all_triggered_later_and_once() {
+    let data = tempfile::tempdir().unwrap();
+    let copy = WorkingCopy::new().await;
+    copy.commit("landfall.toml", "[release]\ncommand = \"migrate\"\n").await;
+    let server = TestServer::start(data.path()).await;
+    // It is parked at once, and a parked run has a place.
+    server.stages.end(Stage::ReleaseCommand, Outcome::errored("no reply"));
+    copy.push(&server.remote("shop"), &["main"]).await;
+    let parked = server.runs().await[0];
+    assert!(server.settled(parked).await.parked().is_some());
+    server.stop().await;
+    let head = copy.commit("app.py", "app = 2\n").await;
+    let bare = data.path().join("git/shop.git").display().to_string();
+    copy.git(&["push", "--quiet", &bare, "main", "main:master"]).await;
+
+    let options = Options { segment_bytes: MIB, ..Options::default() };
+    let Opened { store, outputs, .. } = DataDir::open(data.path(), &options).unwrap();
+    let limits = Limits { lane_runs_max: 1, ..Limits::default() };
+    let server = TestServer::start_within(data.path(), store, outputs, limits).await;
+    assert_eq!(server.runs().await, [parked], "there is no room");
+    server.client().cancel(parked, "enough").await.unwrap();
+
+    until_runs(&server, 3).await;
+    assert_eq!(server.states().await[1..], [RunState::Live; 2]);
+    for run in &server.runs().await[1..] {
+        assert_eq!(server.settled(*run).await.commit().sha, head);
+    }
     server.stop().await;
 }
 

@@ -1,13 +1,17 @@
 //! What is old is given up, and never what can still be needed.
 
-use landfall::retention::PruneRequest;
+use std::time::Duration;
+
+use landfall::retention::{PruneRequest, Within, prune};
 use landfall::server::{OutputList, RollbackRequest, TriggerRequest};
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
+use landfall_engine::ports::{Clock, SystemClock};
+use landfall_engine::{EngineError, Swept};
 use serde_json::json;
 
-use crate::fixture::{TestServer, WorkingCopy, answered};
+use crate::fixture::{PATIENCE, TestServer, WorkingCopy, answered};
 
 /// Everything that is closed, however young.
 fn all() -> PruneRequest {
@@ -101,6 +105,57 @@ async fn old_outputs_go_and_rollback_targets_and_open_and_parked_runs_stay() {
         let request = RollbackRequest { to: Some(target), ..RollbackRequest::default() };
         let back = client.rollback("shop", &request).await.unwrap().run_id;
         assert_eq!(server.settled(back).await.state, RunState::Live, "back to {target}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_without_time_looks_at_one_run_and_the_next_goes_on_behind_it_also_in_a_dry_run() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.end(Stage::Test, Outcome::failed("red"));
+    let mut red = Vec::new();
+    for version in 0..3 {
+        red.push(pushed(&server, &copy, &format!("app = {version}\n")).await);
+    }
+    server.states().await;
+    red.reverse();
+    let store = server.app.engine.store();
+    let at_once = Within { outputs: Duration::ZERO, all: PATIENCE };
+    let sweep =
+        async |_| Ok::<_, EngineError>(Swept { removed: vec!["a leftover".into()], unfinished: None });
+    for dry_run in [true, false] {
+        let mut request = PruneRequest { dry_run, ..all() };
+        for (i, run) in red.iter().enumerate() {
+            let now_ms = SystemClock.now_ms();
+            let told =
+                prune(&**store, &server.app.outputs, now_ms, 0, &request, at_once, sweep).await.unwrap();
+            assert_eq!(told.runs.iter().map(|run| run.run_id).collect::<Vec<_>>(), [*run]);
+            let is_last = i + 1 == red.len();
+            assert_eq!(
+                (told.more, told.swept.len()),
+                (!is_last, usize::from(is_last)),
+                "swept once, at the end"
+            );
+            request.before = told.until;
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_has_no_time_left_is_dropped_and_the_report_asks_for_another_request() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let (store, outputs) = (server.app.engine.store(), &server.app.outputs);
+    let within = Within { outputs: PATIENCE, all: Duration::from_millis(1) };
+    let sweep = async |_| std::future::pending::<Result<Swept, EngineError>>().await;
+    for dry_run in [true, false] {
+        let request = PruneRequest { dry_run, ..all() };
+        let told = prune(&**store, outputs, SystemClock.now_ms(), 0, &request, within, sweep).await.unwrap();
+        assert!(told.more);
+        assert!(told.unfinished[0].starts_with("the sweep of images and containers: there was no time"));
     }
     server.stop().await;
 }

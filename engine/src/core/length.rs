@@ -1,14 +1,19 @@
 //! A run that has grown long begins no more stages, and can still be ended.
 //!
 //! A run that goes on by itself comes to an end after a few hundred events: stages are tried five times, then it is
-//! parked. Only decisions let it grow, so only decisions and the tries that follow them are refused here. Giving the
-//! run up, rolling it back and telling people is never refused.
+//! parked. Only decisions let it grow, so what is refused here are decisions, and the stages and tries that follow
+//! them. Giving the run up, rolling it back and telling people is never refused.
+//!
+//! Where the next stage would begin, the run is parked at a try of it that was not made: the one before the first has
+//! the number 0. Nothing of it is there to be undone, so an abort fails the run or rolls back what it deployed.
 
 use super::command::{Command, Rejected};
 use super::decide::decide;
+use super::effect::next_stage;
 use super::event::{Decision, Event};
 use super::lane::Lane;
 use super::run::{Blocked, Parked, Phase, Run};
+use super::stage::Stage;
 
 /// Returns what [`decide`] returns for a run with fewer events than this; a longer one begins no more stages.
 ///
@@ -22,19 +27,42 @@ pub fn decide_within(
     command: Command,
     now_ms: u64,
 ) -> Result<Vec<Event>, Rejected> {
-    match (run.filter(|run| run.seq >= run_events_max), &command) {
-        (Some(run), Command::Proceed) => match run.phase {
-            Phase::RetryDue { stage, attempt, due_ms } if due_ms <= now_ms => Ok(vec![Event::RunParked {
-                at: Blocked::Stage { stage, attempt: attempt.saturating_sub(1) },
-                reason: Rejected::TooLong { events: run.seq, max: run_events_max }.to_string(),
-            }]),
-            _ => decide(lane, Some(run), command, now_ms),
-        },
-        (Some(run), Command::Resolve(Decision::Retry | Decision::Skip { .. })) if is_at_a_stage(run) => {
-            Err(Rejected::TooLong { events: run.seq, max: run_events_max })
-        }
-        _ => decide(lane, run, command, now_ms),
+    if let (Some(run), Command::Resolve(Decision::Retry | Decision::Skip { .. })) = (run, &command)
+        && run.seq >= run_events_max
+        && is_at_a_stage(run)
+    {
+        return Err(Rejected::TooLong { events: run.seq, max: run_events_max });
     }
+    let events = decide(lane, run, command, now_ms)?;
+    Ok(match run {
+        Some(run) => without_another_stage(run_events_max, run, events),
+        None => events,
+    })
+}
+
+/// Parks a long run where its next stage, or the next try of one, would begin.
+fn without_another_stage(max: u64, run: &Run, mut events: Vec<Event>) -> Vec<Event> {
+    let after = run.seq + events.len() as u64;
+    let (at, recorded) = match events.last() {
+        Some(Event::StageStarted { stage, attempt, .. }) if run.seq >= max => {
+            let at = Blocked::Stage { stage: *stage, attempt: attempt.saturating_sub(1) };
+            events.pop();
+            (at, after - 1)
+        }
+        // It would queue for its lane, and could not use it.
+        Some(Event::StageSucceeded { stage, .. }) if after >= max => match stage_behind(run, *stage) {
+            Some(stage) => (Blocked::Stage { stage, attempt: 0 }, after),
+            None => return events,
+        },
+        _ => return events,
+    };
+    let reason = Rejected::TooLong { events: recorded, max }.to_string();
+    events.push(Event::RunParked { at, reason });
+    events
+}
+
+fn stage_behind(run: &Run, stage: Stage) -> Option<Stage> {
+    next_stage(Some(stage), run.settings.as_deref())
 }
 
 fn is_at_a_stage(run: &Run) -> bool {

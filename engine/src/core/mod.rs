@@ -22,3 +22,4 @@ pub mod run;
 pub mod settings;
 pub mod stage;
 pub mod summary;
+pub mod ways;

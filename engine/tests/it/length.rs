@@ -3,8 +3,9 @@
 use landfall_engine::core::command::{Command, Rejected, RollbackOutcome};
 use landfall_engine::core::event::{Decision, Event, Found};
 use landfall_engine::core::length::decide_within;
-use landfall_engine::core::run::{Blocked, RunState};
+use landfall_engine::core::run::{Blocked, Phase, RunState};
 use landfall_engine::core::stage::Stage;
+use landfall_engine::core::ways::{Way, ways_on};
 
 use crate::sample::*;
 
@@ -57,6 +58,70 @@ fn a_long_parked_run_is_not_tried_again_and_not_skipped_but_given_up() {
         names(&at_the_limit(&parked, cancel).unwrap()),
         ["cancel_requested", "run_failed", "run_closed"]
     );
+}
+
+#[test]
+fn a_long_run_whose_stage_is_green_is_parked_before_the_next_and_can_be_given_up() {
+    let story = running(Stage::Test);
+    let decided = at_the_limit(&story, green(Stage::Test)).unwrap();
+    assert_eq!(names(&decided), ["stage_succeeded", "run_parked"]);
+    let Some(Event::RunParked { at, reason }) = decided.last() else { panic!("{decided:?}") };
+    assert_eq!(*at, Blocked::Stage { stage: Stage::Build, attempt: 0 });
+    assert!(reason.starts_with("the run has 5 events and begins no more stages from 4 on"), "{reason}");
+
+    let parked = story.then_recorded(decided);
+    assert_eq!(ways_on(parked.run().seq, parked.run()), [Way::Abort]);
+    assert_eq!(names(&at_the_limit(&parked, abort()).unwrap()), ["run_unparked", "run_failed", "run_closed"]);
+    // An engine with a higher limit goes on with it.
+    parked.when(Command::Resolve(Decision::Retry)).when(Command::Proceed).then(["stage_started"]);
+}
+
+#[test]
+fn a_long_run_does_not_queue_for_a_lane_that_it_could_not_use() {
+    let story = running(Stage::PushImage);
+    let seq = story.run().seq;
+    for (max, expected) in
+        [(seq + 2, &["stage_succeeded"][..]), (seq + 1, &["stage_succeeded", "run_parked"])]
+    {
+        let decided =
+            decide_within(max, &story.lane, story.run.as_ref(), green(Stage::PushImage), story.now_ms)
+                .unwrap();
+        assert_eq!(names(&decided), expected);
+    }
+}
+
+#[test]
+fn a_long_run_that_has_deployed_is_rolled_back_from_where_it_is_parked() {
+    for stage in [Stage::Deploy, Stage::Smoke, Stage::GoLive] {
+        let story = running(stage);
+        let decided = at_the_limit(&story, green(stage)).unwrap();
+        assert_eq!(names(&decided), ["stage_succeeded", "run_parked"]);
+        let parked = story.then_recorded(decided);
+        let cancel = Command::Cancel { reason: "no".into() };
+        assert_eq!(names(&at_the_limit(&parked, cancel).unwrap()), ["cancel_requested", "rollback_started"]);
+        let aborted = at_the_limit(&parked, abort()).unwrap();
+        assert_eq!(names(&aborted), ["run_unparked", "rollback_started"]);
+        let rolling_back = parked.then_recorded(aborted);
+        assert!(matches!(rolling_back.run().phase, Phase::RollingBack { attempt: 1, .. }));
+    }
+    let last = running(Stage::PublicSmoke);
+    let live = at_the_limit(&last, green(Stage::PublicSmoke)).unwrap();
+    assert_eq!(
+        names(&live),
+        ["stage_succeeded", "run_live", "run_closed"],
+        "what only ends the run is recorded"
+    );
+}
+
+#[test]
+fn what_can_be_decided_is_what_is_not_refused() {
+    let recover = |stage| Command::Recover { stage, attempt: 1, found: Found::Unknown, evidence: "?".into() };
+    let test = running(Stage::Test).when(recover(Stage::Test));
+    assert_eq!(ways_on(u64::MAX, test.run()), [Way::Retry, Way::Skip, Way::Abort]);
+    assert_eq!(ways_on(test.run().seq, test.run()), [Way::Abort]);
+    let build = running(Stage::Build).when(recover(Stage::Build));
+    assert_eq!(ways_on(u64::MAX, build.run()), [Way::Retry, Way::Abort]);
+    assert_eq!(ways_on(u64::MAX, running(Stage::Build).run()), [], "it is not parked");
 }
 
 #[test]

@@ -168,10 +168,16 @@ impl Story {
 
     /// Decides and believes.
     #[track_caller]
-    pub fn when(mut self, command: Command) -> Self {
+    pub fn when(self, command: Command) -> Self {
         let name = format!("{command:?}");
         let events = decide(&self.lane, self.run.as_ref(), command, self.now_ms)
             .unwrap_or_else(|refused| panic!("{name} was refused: {refused}"));
+        self.then_recorded(events)
+    }
+
+    /// Believes what was decided elsewhere.
+    #[track_caller]
+    pub fn then_recorded(mut self, events: Vec<Event>) -> Self {
         for event in &events {
             let seq = self.run.as_ref().map_or(1, |run| run.seq + 1);
             let place = Place { run_id: run_id(1), seq, at_ms: self.now_ms };

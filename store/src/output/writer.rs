@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,12 +18,16 @@ use super::locked;
 use crate::data_dir::Options;
 use crate::disk::sync_folder;
 use crate::reserve::Reserve;
+use crate::segment::tail::is_full;
 
 /// Lines are written when this many bytes are collected.
 const COLLECT_BYTES: usize = 64 * 1024;
 
 /// Lines are written when the last write is this long ago: a crash loses no more than the newest.
 const COLLECT_FOR: Duration = Duration::from_millis(100);
+
+/// An output that found the disk full asks for room again after so many bytes that it could not keep: some fifty lines.
+const ASK_AGAIN_BYTES: u64 = 4 * 1024;
 
 /// Run, name and attempt.
 pub(super) type Key = (RunId, String, u32);
@@ -56,8 +61,9 @@ pub(super) struct Pen {
     written_at: Instant,
     bounds: Bounds,
     dropped: Dropped,
-    /// True once the disk refused: the rest is dropped, and the output never counts as whole.
-    is_broken: bool,
+    standing: Standing,
+    /// True once the disk refused: the output never counts as whole.
+    has_hole: bool,
     finished: Option<OutputRef>,
 }
 
@@ -65,8 +71,14 @@ pub(super) struct Pen {
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
     pub(super) bytes_max: u64,
-    /// Once it is in use, what is left of the disk is for the log alone.
+    /// While it is in use, what is left of the disk is for the log alone.
     pub(super) reserve: Option<Arc<Reserve>>,
+}
+
+impl Bounds {
+    fn let_print(&self) -> bool {
+        self.reserve.as_ref().is_none_or(Reserve::lets_print)
+    }
 }
 
 impl Default for Bounds {
@@ -75,11 +87,32 @@ impl Default for Bounds {
     }
 }
 
-/// What was printed beyond the bounds.
+/// What was printed and not kept.
 #[derive(Clone, Copy, Debug, Default)]
 struct Dropped {
     lines: u64,
     bytes: u64,
+}
+
+impl Dropped {
+    fn in_words(self) -> String {
+        let Self { lines, bytes } = self;
+        format!("{lines} {}, {bytes} bytes", if lines == 1 { "line" } else { "lines" })
+    }
+}
+
+/// How the disk takes what is printed.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    Writing,
+    /// It had no room for this. Once it has, the output goes on behind a line that says so.
+    Full {
+        missing: Dropped,
+        /// How many bytes were missing when room was last asked for.
+        asked_at: u64,
+    },
+    /// It failed otherwise; the rest is dropped.
+    Broken,
 }
 
 /// Takes the output of an attempt that began on a full disk.
@@ -166,7 +199,8 @@ impl Live {
             written_at: Instant::now(),
             bounds,
             dropped: Dropped::default(),
-            is_broken: false,
+            standing: Standing::Writing,
+            has_hole: false,
             finished: None,
         };
         Ok(Self { pen: Mutex::new(pen), progress: watch::channel(Progress::default()).0 })
@@ -178,7 +212,7 @@ impl Live {
         if let Err(error) = pen.write_end() {
             tracing::warn!(%error, "the last lines of an output could not be written");
         }
-        self.progress.send_replace(Progress { len: pen.written(), done: true });
+        self.progress.send_replace(Progress { len: pen.len, done: true });
     }
 }
 
@@ -187,11 +221,11 @@ impl Pen {
         if self.finished.is_some() {
             return Err(io::Error::other("the output is finished and takes no more lines"));
         }
-        if self.is_broken {
+        let bytes = text.len() as u64 + 1;
+        if !self.goes_on_with(bytes) {
             // Said once; a stage that prints a million lines is no reason to say it a million times.
             return Ok(());
         }
-        let bytes = text.len() as u64 + 1;
         // What comes later is dropped too, however short it is: an output with a hole in it misleads.
         if self.dropped.lines > 0 || self.len + bytes > self.bounds.bytes_max {
             self.dropped = Dropped { lines: self.dropped.lines + 1, bytes: self.dropped.bytes + bytes };
@@ -204,6 +238,40 @@ impl Pen {
         Ok(())
     }
 
+    /// Tells whether the disk takes a line of so many bytes. Where it was full, it is asked for room now and then.
+    fn goes_on_with(&mut self, bytes: u64) -> bool {
+        let Standing::Full { missing, asked_at } = self.standing else {
+            return matches!(self.standing, Standing::Writing);
+        };
+        let missing = Dropped { lines: missing.lines + 1, bytes: missing.bytes + bytes };
+        let asks = missing.bytes >= asked_at + ASK_AGAIN_BYTES;
+        if asks && self.go_on_after_full() {
+            return true;
+        }
+        self.standing = Standing::Full { missing, asked_at: if asks { missing.bytes } else { asked_at } };
+        false
+    }
+
+    /// Goes on where the disk was full and has room again: first with a line about what is missing.
+    fn go_on_after_full(&mut self) -> bool {
+        let Standing::Full { missing, .. } = self.standing else { return false };
+        if !self.bounds.let_print() {
+            return false;
+        }
+        self.standing = Standing::Writing;
+        if self.ends_within_a_line() {
+            self.collect("");
+        }
+        self.collect(&format!("landfall: the disk was full: {} are missing here", missing.in_words()));
+        true
+    }
+
+    fn ends_within_a_line(&self) -> bool {
+        let mut last = [0];
+        self.len > 0
+            && self.file.read_at(&mut last, self.len - 1).is_ok_and(|read| read == 1 && last != *b"\n")
+    }
+
     fn collect(&mut self, text: &str) {
         for part in [text.as_bytes(), b"\n"] {
             self.hash.update(part);
@@ -214,12 +282,13 @@ impl Pen {
 
     /// Writes what is collected, and how much was dropped.
     fn write_end(&mut self) -> io::Result<()> {
-        let Dropped { lines, bytes } = std::mem::take(&mut self.dropped);
-        if lines > 0 && !self.is_broken {
+        self.go_on_after_full();
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped.lines > 0 && matches!(self.standing, Standing::Writing) {
             let max = self.bounds.bytes_max;
+            let dropped = dropped.in_words();
             self.collect(&format!(
-                "landfall: the rest was dropped ({lines} {}, {bytes} bytes): an attempt may print {max} bytes",
-                if lines == 1 { "line" } else { "lines" }
+                "landfall: the rest was dropped ({dropped}): an attempt may print {max} bytes"
             ));
         }
         self.write_out()
@@ -230,19 +299,31 @@ impl Pen {
         if self.collected.is_empty() {
             return Ok(());
         }
-        let outcome = match self.bounds.reserve.as_ref().is_some_and(|reserve| reserve.is_in_use()) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => self.file.write_all(&self.collected),
+        let outcome = match self.bounds.let_print() {
+            true => self.file.write_all(&self.collected),
+            false => Err(io::ErrorKind::StorageFull.into()),
         };
+        if let Err(error) = &outcome {
+            self.lose_what_is_collected(is_full(error));
+        }
         self.collected.clear();
         self.written_at = Instant::now();
-        self.is_broken |= outcome.is_err();
         outcome
     }
 
-    /// Returns how much of it can be read.
-    fn written(&self) -> u64 {
-        if self.is_broken { self.file.metadata().map_or(0, |metadata| metadata.len()) } else { self.len }
+    fn lose_what_is_collected(&mut self, is_full: bool) {
+        let before = self.len - self.collected.len() as u64;
+        // A part of it may have found room.
+        self.len = self.file.metadata().map_or(before, |metadata| metadata.len());
+        self.has_hole = true;
+        self.standing = match is_full {
+            true => {
+                let lines = self.collected.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let bytes = (before + self.collected.len() as u64).saturating_sub(self.len);
+                Standing::Full { missing: Dropped { lines, bytes }, asked_at: bytes }
+            }
+            false => Standing::Broken,
+        };
     }
 
     fn finish(&mut self, path: &Path) -> io::Result<OutputRef> {
@@ -250,7 +331,7 @@ impl Pen {
             return Ok(finished.clone());
         }
         self.write_end()?;
-        if self.is_broken {
+        if self.has_hole {
             return Err(io::Error::other("the disk refused some of the lines"));
         }
         self.file.sync_data()?;
@@ -262,3 +343,7 @@ impl Pen {
         Ok(whole)
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
