@@ -43,10 +43,13 @@ pub(crate) struct Found {
     pub(crate) status: Option<ContainerStateStatusEnum>,
     pub(crate) exit_code: i64,
     pub(crate) oom_killed: bool,
-    /// How often Docker started it again after an exit.
+    /// How often Docker started it again after an exit of its own. Docker counts from 0 again whenever it is started
+    /// otherwise: by somebody, or with Docker itself.
     pub(crate) restarts: i64,
     /// When it was last started, in milliseconds since 1970.
     pub(crate) started_ms: u64,
+    /// Whether it ended before, and was started again.
+    pub(crate) has_ended: bool,
 }
 
 impl Found {
@@ -62,11 +65,6 @@ impl Found {
 
     fn of(name: &str, found: ContainerInspectResponse) -> Self {
         let state = found.state.unwrap_or_default();
-        let started_at = state.started_at.unwrap_or_default();
-        let started_ms = humantime::parse_rfc3339(&started_at)
-            .ok()
-            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         Self {
             name: name.to_owned(),
             id: found.id.unwrap_or_default(),
@@ -76,9 +74,16 @@ impl Found {
             exit_code: state.exit_code.unwrap_or(0),
             oom_killed: state.oom_killed.unwrap_or(false),
             restarts: found.restart_count.unwrap_or(0),
-            started_ms,
+            started_ms: state.started_at.and_then(|at| since_1970_ms(&at)).unwrap_or(0),
+            has_ended: state.finished_at.and_then(|at| since_1970_ms(&at)).is_some(),
         }
     }
+}
+
+/// Reads a time of Docker's. Of what did not happen yet it says that it happened in the year 1.
+fn since_1970_ms(at: &str) -> Option<u64> {
+    let since = humantime::parse_rfc3339(at).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
 }
 
 fn address_in(host: HostConfig) -> Option<SocketAddr> {

@@ -24,6 +24,7 @@ use crate::proxy::RELEASE_HEADER;
 use crate::public_address;
 use crate::smoke;
 use crate::smoke::Target;
+use crate::smoke::Watched;
 use crate::stopped::Stopped;
 
 pub(crate) use crate::smoke::probe;
@@ -42,10 +43,11 @@ async fn checked(context: &Context, order: &Order, output: &Output) -> Result<Sm
     let image = order.run.image.as_ref().ok_or_else(|| {
         Stopped::Errored(format!("run {} has no image: its push was not concluded", order.run.id))
     })?;
+    let watched = Watched::begin(context, order, settings, output).await?;
     let address = public_address::of(context).await;
     let address = address.map_err(|error| Stopped::Errored(public_address::explain(&error)))?;
-    let serves = smoke::said(serves(context, settings, address, &image.digest).await, output)?;
-    let target = Target { address, host: settings.proxy.host.as_deref(), is_app: false };
+    let serves = smoke::said(serves(context, settings, &watched, address, &image.digest).await, output)?;
+    let target = Target { watched: &watched, address, host: settings.proxy.host.as_deref(), is_app: false };
     let mut checks = vec![serves];
     checks.extend(smoke::check_all(context, order, settings, &target, output).await?);
     Ok(SmokeReport { address: format!("http://{address}"), checks })
@@ -55,6 +57,7 @@ async fn checked(context: &Context, order: &Order, output: &Output) -> Result<Sm
 async fn serves(
     context: &Context,
     settings: &Settings,
+    watched: &Watched<'_>,
     address: SocketAddr,
     digest: &str,
 ) -> Result<SmokePassed, Stopped> {
@@ -62,17 +65,22 @@ async fn serves(
     let host = settings.proxy.host.as_deref();
     let limit = Duration::from_millis(HTTP_CHECK_LIMIT_MS);
     let asked = Instant::now();
-    let answer = http::get(&context.http, http::Get { address, host, path, probe: true, limit }).await;
-    let answer = answer.map_err(|silence| match silence {
-        NoAnswer::Unconnected(why) => {
-            Stopped::Errored(format!("nobody takes connections at http://{address}: {why}"))
+    let answer = match http::get(&context.http, http::Get { address, host, path, probe: true, limit }).await {
+        Ok(answer) => answer,
+        Err(NoAnswer::Unconnected(why)) => {
+            return Err(Stopped::Errored(format!("nobody takes connections at http://{address}: {why}")));
         }
-        NoAnswer::Late => Stopped::failed(format!(
-            "GET {path} at http://{address} expected an answer within {}, found none",
-            http::written(limit)
-        )),
-        NoAnswer::Broken(why) => Stopped::Errored(format!("GET {path} at http://{address}: {why}")),
-    })?;
+        Err(NoAnswer::Late) => {
+            let limit = http::written(limit);
+            let asked = format!("GET {path} at http://{address}");
+            return Err(watched
+                .silent(format!("{asked} expected an answer within {limit}, found none"))
+                .await);
+        }
+        Err(NoAnswer::Broken(why)) => {
+            return Err(Stopped::Errored(format!("GET {path} at http://{address}: {why}")));
+        }
+    };
     match answer.header(RELEASE_HEADER) {
         Some(release) if release == digest => Ok(SmokePassed {
             check: format!("GET {path} at http://{address} is answered by {digest}"),

@@ -1,11 +1,13 @@
 //! Checks the candidate, which no user sees yet: requests and commands, in the order of `[[smoke]]`.
 //!
 //! The first check that is not passed ends the stage. Nothing is tried again: the candidate is healthy
-//! already, and a check that passes at the second try would fail some user.
+//! already, and a check that passes at the second try would fail some user. A candidate that somebody stopped has
+//! given no answer: see [`watched`].
 
 mod command_check;
 mod http_check;
 mod json;
+mod watched;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,12 +28,16 @@ use crate::context::Context;
 use crate::plan;
 use crate::stopped::Stopped;
 
+pub(crate) use watched::Watched;
+
 /// The last lines of a log are read from memory; the evidence is not worth a longer wait.
 const LOG_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where checks are sent.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Target<'a> {
+    /// Who is checked, at whichever address.
+    pub(crate) watched: &'a Watched<'a>,
     /// An address of this machine.
     pub(crate) address: SocketAddr,
     /// The app's own host name.
@@ -42,25 +48,19 @@ pub(crate) struct Target<'a> {
 
 /// Checks the candidate.
 pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
-    let settings = match plan::settings(order) {
-        Ok(settings) => settings,
-        Err(reason) => return Outcome::errored(reason),
-    };
-    let Some(candidate) = &order.run.candidate else {
-        return Outcome::errored(format!(
-            "run {} has no candidate: its deploy was not concluded",
-            order.run.id
-        ));
-    };
-    let host = settings.proxy.host.as_deref();
-    let target = Target { address: candidate.address, host, is_app: true };
-    match check_all(context, order, settings, &target, output).await {
-        Ok(checks) => {
-            let address = format!("http://{}", target.address);
-            Outcome::Succeeded(Facts::Smoke(SmokeReport { address, checks }))
-        }
+    match checked(context, order, output).await {
+        Ok(report) => Outcome::Succeeded(Facts::Smoke(report)),
         Err(stopped) => with_app_log(context, order, stopped).await,
     }
+}
+
+async fn checked(context: &Context, order: &Order, output: &Output) -> Result<SmokeReport, Stopped> {
+    let settings = plan::settings(order).map_err(Stopped::Errored)?;
+    let watched = Watched::begin(context, order, settings, output).await?;
+    let (address, host) = (watched.candidate.address, settings.proxy.host.as_deref());
+    let target = Target { watched: &watched, address, host, is_app: true };
+    let checks = check_all(context, order, settings, &target, output).await?;
+    Ok(SmokeReport { address: format!("http://{address}"), checks })
 }
 
 /// Returns the outcome of checks that were not passed, with what the app printed last as evidence.

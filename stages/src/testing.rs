@@ -9,6 +9,7 @@ mod server;
 mod smtp;
 mod world;
 
+pub(crate) use docker::FakeDocker;
 pub(crate) use server::Reply;
 pub(crate) use server::Request;
 pub(crate) use server::tcp;

@@ -1,4 +1,5 @@
-//! dockerd killed and restarted in the middle of a test, a build and a deploy: the run goes on when it is back.
+//! dockerd killed and restarted in the middle of a test, a build, a deploy and the checks before and after the switch:
+//! the run goes on when it is back.
 //!
 //! Containers die with their engine, so users notice; the promise is that the public address serves again by itself.
 
@@ -12,7 +13,18 @@ use crate::alone;
 use crate::invariants::{Checked, check};
 use crate::private_docker::PrivateDocker;
 use crate::witness::Witness;
-use crate::yard::{App, Server, Yard, wait_for};
+use crate::yard::{App, Server, Yard, said, wait_for};
+
+/// A page for the smoke checks that takes long enough to be met, and tells who asks for it.
+const SLOW_PAGE: &str = r#"    @app.get("/slow")
+    def slow():
+        import time
+        print("slow page for", "users" if "X-Forwarded-For" in request.headers else "landfall", flush=True)
+        time.sleep(2)
+        return "at last"
+
+    @app.get("/")
+"#;
 
 /// The app's workers start within a second or two after the engine is back.
 const SERVES_AGAIN_WITHIN: Duration = Duration::from_secs(30);
@@ -38,7 +50,13 @@ fn a_docker_engine_that_is_restarted_in_any_stage_is_waited_for_and_the_live_app
     assert_eq!(server.ended()["state"], "live");
     let mut checked = Checked::default();
     let mut restarts = 0;
-    for stage in ["test", "build", "deploy"] {
+    let stages = ["test", "build", "deploy", "smoke", "public_smoke"];
+    // The checks after the switch end like those before it; they are the long form's.
+    for stage in stages.into_iter().filter(|stage| is_long() || *stage != "public_smoke") {
+        if stage == "smoke" {
+            app.edit("app.py", |text| text.replace("    @app.get(\"/\")\n", SLOW_PAGE));
+            app.edit("landfall.toml", |text| text + "\n[[smoke]]\npath = \"/slow\"\n");
+        }
         // A kill is the harder of the two; the long form does both in each stage.
         let signals: &[&str] = if is_long() || stage == "test" { &["KILL", "TERM"] } else { &["KILL"] };
         for signal in signals {
@@ -81,7 +99,16 @@ fn in_the_middle_of(yard: &Yard, server: &Server, stage: &str) {
     let of_run = |first: &str| {
         yard.containers().iter().any(|name| name.starts_with(first) && name.contains(&run.short()))
     };
+    let asked_by = |who: &str| {
+        let names = yard.containers();
+        let ours =
+            |name: &&String| name.starts_with("landfall-hello-production-") && name.contains(&run.short());
+        let logs = yard.docker(&["logs", names.iter().find(ours)?]).output().unwrap();
+        said(&logs).contains(&format!("slow page for {who}")).then_some(())
+    };
     wait_for(stage, || match stage {
+        "smoke" => asked_by("landfall"),
+        "public_smoke" => asked_by("users"),
         "test" => of_run("landfall-test-").then_some(()),
         "deploy" => of_run("landfall-hello-production-").then_some(()),
         _ => {

@@ -146,6 +146,8 @@ const DEPLOY_PULL_LIMIT_MS: u64 = 300_000;
 const GO_LIVE_LIMIT_MS: u64 = 30_000;
 /// One HTTP check that names no limit of its own.
 pub const HTTP_CHECK_LIMIT_MS: u64 = 10_000;
+/// Docker is asked what became of a candidate that gives no answer.
+const SMOKE_SPARE_MS: u64 = 10_000;
 /// One smoke command that names no limit of its own.
 pub const SMOKE_COMMAND_LIMIT_MS: u64 = 300_000;
 /// A rollback switches back, stops the candidate and sees the former release serve.
@@ -164,8 +166,10 @@ pub fn limit_ms(stage: Stage, settings: Option<&Settings>) -> u64 {
         Stage::Deploy => settings.deploy.timeout_ms.saturating_add(DEPLOY_PULL_LIMIT_MS),
         Stage::GoLive => GO_LIVE_LIMIT_MS,
         Stage::Smoke | Stage::PublicSmoke => {
+            // A candidate that was started again from outside is waited for like one that is deployed.
+            let health_ms = settings.deploy.timeout_ms.saturating_add(SMOKE_SPARE_MS);
             let each = settings.smoke.iter().map(check_limit_ms);
-            each.fold(HTTP_CHECK_LIMIT_MS, u64::saturating_add)
+            each.fold(health_ms.saturating_add(HTTP_CHECK_LIMIT_MS), u64::saturating_add)
         }
     }
 }

@@ -13,14 +13,19 @@ use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::Order;
 use landfall_engine::ports::Output;
 
+use super::LOG_LIMIT;
 use super::Target;
 use crate::container;
 use crate::container::OneShot;
+use crate::container::SEND_MARK;
 use crate::context::Context;
 use crate::http::written;
 use crate::lines::clip;
 use crate::plan;
 use crate::stopped::Stopped;
+
+/// Runs its first argument, and prints the mark once that has ended by itself.
+const SCRIPT: &str = r#"code=0; sh -ec "$1" || code=$?; SEND_MARK; exit $code"#;
 
 /// A script of many lines is named by its beginning.
 const NAMED_BYTES_MAX: usize = 80;
@@ -54,17 +59,24 @@ pub(super) async fn check(
         }
         Ok(Err(silence)) => return Err(silence),
         Err(_) => {
-            let tail = container::tail(context, &name).await.unwrap_or_default();
+            let tail = tokio::time::timeout(LOG_LIMIT, container::tail(context, &name)).await;
+            let tail = tail.unwrap_or(Ok(Vec::new())).unwrap_or_default();
             container::remove(context, order, &name).await.map_err(Stopped::Errored)?;
             let reason =
                 format!("`{said}` expected an end within {}, found it still running", written(limit));
-            return Err(Stopped::Failed(Box::new(Failure::new(reason).with_tail(tail))));
+            return Err(target.watched.red(Failure::new(reason).with_tail(tail)).await);
         }
     };
-    if ended.exit_code != 0 {
+    let code = ended.exit_code;
+    if ended.is_cut_off() {
+        return Err(Stopped::errored(format!(
+            "`{said}` was ended from outside (exit code {code}): by hand, or by a restart of Docker or of this machine"
+        )));
+    }
+    if code != 0 {
         let memory = if ended.oom { " (out of memory)" } else { "" };
-        let reason = format!("`{said}` expected exit code 0, found {}{memory}", ended.exit_code);
-        return Err(Stopped::Failed(Box::new(Failure::new(reason).with_tail(ended.tail))));
+        let reason = format!("`{said}` expected exit code 0, found {code}{memory}");
+        return Err(target.watched.red(Failure::new(reason).with_tail(ended.tail)).await);
     }
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(SmokePassed { check: format!("`{said}` = 0"), took_ms })
@@ -83,7 +95,8 @@ fn shot<'a>(
     let image = check.image.clone().or_else(own).ok_or_else(|| {
         format!("run {} has no image in the registry: its push was not concluded", order.run.id)
     })?;
-    let mut body = container::basis(order, &image, &check.command);
+    let mut body = container::basis(order, &image, &SCRIPT.replace("SEND_MARK", SEND_MARK));
+    body.cmd.get_or_insert_default().extend(["sh".to_owned(), check.command.clone()]);
     body.env = Some(plan::environment(&variables(order, target)));
     if let Some(host) = &mut body.host_config {
         host.network_mode = Some("host".into());

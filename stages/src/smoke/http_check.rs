@@ -20,6 +20,8 @@ use crate::stopped::Stopped;
 
 /// So much of a body is enough to recognize an error page.
 const QUOTED_CHARS_MAX: usize = 200;
+/// What the traffic proxy answers when the app did not: 502 when it hung up, 504 when it took too long.
+const SAYS_SILENCE: [u16; 2] = [502, 504];
 /// A header or a JSON value that is longer is not shown whole.
 const SHOWN_BYTES_MAX: usize = 200;
 
@@ -32,26 +34,30 @@ pub(super) async fn check(
     redirects: bool,
 ) -> Result<SmokePassed, Stopped> {
     let limit = Duration::from_millis(check.within_ms.unwrap_or(HTTP_CHECK_LIMIT_MS));
-    let Target { address, host, is_app } = *target;
+    let Target { watched, address, host, is_app } = *target;
     let get = http::Get { address, host, path: &check.path, probe: false, limit };
     match http::get(&context.http, get).await {
         Ok(answer) => {
             let masker = context.secrets.masker(Some(settings));
-            judge(check, redirects, &answer, &masker).map_err(Stopped::failed)?;
+            if let Err(reason) = judge(check, redirects, &answer, &masker) {
+                let is_silence = !is_app && SAYS_SILENCE.contains(&answer.status);
+                return Err(if is_silence { watched.silent(reason).await } else { Stopped::failed(reason) });
+            }
             let took_ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX);
             Ok(SmokePassed { check: format!("GET {} = {}", check.path, answer.status), took_ms })
         }
         Err(NoAnswer::Unconnected(why)) if !is_app => {
             Err(Stopped::Errored(format!("nobody takes connections at http://{address}: {why}")))
         }
-        Err(NoAnswer::Late) => Err(Stopped::failed(format!(
-            "GET {} expected an answer within {}, found none",
-            check.path,
-            http::written(limit)
-        ))),
+        Err(NoAnswer::Late) => {
+            let limit = http::written(limit);
+            let reason = format!("GET {} expected an answer within {limit}, found none", check.path);
+            Err(watched.silent(reason).await)
+        }
         Err(NoAnswer::Unconnected(why) | NoAnswer::Broken(why)) => {
             let expected = status_text(check, redirects);
-            Err(Stopped::failed(format!("GET {} expected {expected}, found no answer ({why})", check.path)))
+            let reason = format!("GET {} expected {expected}, found no answer ({why})", check.path);
+            Err(watched.silent(reason).await)
         }
     }
 }

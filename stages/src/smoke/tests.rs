@@ -1,10 +1,14 @@
 //! Checks on a server that answers as it is told.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
 use landfall_engine::core::settings::HttpCheck;
 use landfall_engine::core::stage::Stage;
 
 use super::*;
 use crate::public_smoke;
+use crate::testing::FakeDocker;
 use crate::testing::Lines;
 use crate::testing::Reply;
 use crate::testing::Request;
@@ -12,6 +16,9 @@ use crate::testing::World;
 use crate::testing::order;
 use crate::testing::tcp;
 use crate::testing::{run as a_run, world_route};
+
+/// The candidate of every run here.
+const CANDIDATE: &str = "landfall-shop-new";
 
 fn checks(checks: &[HttpCheck]) -> Settings {
     Settings { smoke: checks.iter().cloned().map(SmokeCheck::Http).collect(), ..Settings::default() }
@@ -28,6 +35,7 @@ async fn smoked(
 ) -> (Outcome, Vec<Request>, Vec<String>) {
     let world = World::with(&[("DATABASE_URL", "hunter2!")]).await;
     let (address, heard) = tcp(answer).await;
+    world.docker.add(CANDIDATE, &[], true, address.port());
     let lines = Lines::default();
     let order = order(a_run(address, None, settings), Stage::Smoke);
     let outcome = run(&world.context, &order, &lines.output()).await;
@@ -93,11 +101,139 @@ async fn silence_of_the_candidate_is_an_answer_about_it() {
     );
 
     let world = World::new().await;
+    world.docker.add(CANDIDATE, &[], true, 1);
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let order = order(a_run(nobody, None, checks(&[get("/")])), Stage::Smoke);
     let outcome = run(&world.context, &order, &Lines::default().output()).await;
     let said = "GET / expected a status from 200 to 299, found no answer (connection refused)";
     assert_eq!(reason(&outcome), said);
+}
+
+/// Smokes a candidate that hangs up, after this has happened to its container.
+async fn hung_up(happens: impl Fn(&FakeDocker) + Send + Sync + 'static) -> Outcome {
+    let world = World::new().await;
+    let docker = world.docker.clone();
+    let (address, _) = tcp(move |_| {
+        happens(&docker);
+        Reply::HangUp
+    })
+    .await;
+    world.docker.add(CANDIDATE, &[], true, address.port());
+    let order = order(a_run(address, None, checks(&[get("/")])), Stage::Smoke);
+    run(&world.context, &order, &Lines::default().output()).await
+}
+
+/// Expects the lack of an answer, and a reason that says why and what was asked for.
+#[track_caller]
+fn gave_no_answer(outcome: &Outcome, why: &str) {
+    let Outcome::Errored { reason } = outcome else { panic!("expected no answer, found {outcome:?}") };
+    assert!(reason.starts_with("GET / ") && reason.contains(why), "{reason}");
+}
+
+#[tokio::test]
+async fn a_candidate_that_was_stopped_from_outside_has_given_no_answer() {
+    gave_no_answer(&hung_up(|docker| docker.stop(CANDIDATE)).await, "stopped from outside");
+    gave_no_answer(&hung_up(|docker| docker.restart(CANDIDATE)).await, "started again from outside");
+    gave_no_answer(&hung_up(|docker| docker.remove(CANDIDATE)).await, "its container is gone");
+    // It ends when somebody waits for that.
+    gave_no_answer(&hung_up(|docker| docker.begin_stop(CANDIDATE)).await, "stopped from outside");
+}
+
+#[tokio::test]
+async fn while_docker_is_away_nobody_can_tell_what_became_of_the_candidate() {
+    gave_no_answer(&hung_up(|docker| docker.set_away(true)).await, "is the Docker daemon running?");
+
+    // It came back meanwhile, and what it did to the container is not known.
+    let world = World::new().await;
+    let docker = world.docker.clone();
+    let (address, _) = tcp(move |_| {
+        docker.set_away(false);
+        Reply::HangUp
+    })
+    .await;
+    world.docker.add(CANDIDATE, &[], true, address.port());
+    world.docker.set_away(true);
+    let order = order(a_run(address, None, checks(&[get("/")])), Stage::Smoke);
+    let outcome = run(&world.context, &order, &Lines::default().output()).await;
+    gave_no_answer(&outcome, "Docker did not answer before the first check");
+}
+
+#[tokio::test]
+async fn an_app_that_ended_by_itself_is_red() {
+    let said = "GET / expected a status from 200 to 299, found no answer (";
+    let crashed = hung_up(|docker| docker.crash(CANDIDATE)).await;
+    assert!(reason(&crashed).starts_with(said), "{crashed:?}");
+    // What somebody does to it then changes nothing.
+    let stopped_then = hung_up(|docker| {
+        docker.crash(CANDIDATE);
+        docker.stop(CANDIDATE);
+    })
+    .await;
+    assert!(reason(&stopped_then).starts_with(said), "{stopped_then:?}");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_app_counts_whatever_became_of_docker() {
+    let world = World::new().await;
+    let docker = world.docker.clone();
+    let (address, _) = tcp(move |_| {
+        docker.set_away(true);
+        Reply::new(500, "boom")
+    })
+    .await;
+    world.docker.add(CANDIDATE, &[], true, address.port());
+    let order = order(a_run(address, None, checks(&[get("/")])), Stage::Smoke);
+    let outcome = run(&world.context, &order, &Lines::default().output()).await;
+    assert!(reason(&outcome).contains("found 500 Internal Server Error (\"boom\")"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_candidate_that_was_started_again_from_outside_is_checked_when_it_is_healthy() {
+    let world = World::new().await;
+    let probes = AtomicU32::new(0);
+    let (address, heard) = tcp(move |request| match request.path() {
+        "/healthz" if probes.fetch_add(1, Ordering::SeqCst) < 2 => Reply::HangUp,
+        _ => Reply::new(200, "ok"),
+    })
+    .await;
+    world.docker.add(CANDIDATE, &[], true, address.port());
+    world.docker.restart(CANDIDATE);
+    let mut settings = checks(&[get("/page")]);
+    settings.proxy.healthcheck.path = "/healthz".into();
+    let order = order(a_run(address, None, settings), Stage::Smoke);
+    let outcome = run(&world.context, &order, &Lines::default().output()).await;
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?}");
+    let heard: Vec<_> = heard.lock().unwrap().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(heard, ["/healthz", "/healthz", "/healthz", "/page"]);
+}
+
+/// Smokes a candidate that was started again from outside and does not become healthy.
+async fn never_healthy(deadline_ms: u64, happens: impl Fn(&FakeDocker) + Send + Sync + 'static) -> Outcome {
+    let world = World::new().await;
+    let docker = world.docker.clone();
+    let (address, _) = tcp(move |_| {
+        happens(&docker);
+        Reply::HangUp
+    })
+    .await;
+    world.docker.add(CANDIDATE, &[], true, address.port());
+    world.docker.restart(CANDIDATE);
+    let mut settings = checks(&[get("/")]);
+    settings.deploy.timeout_ms = 1;
+    let order = Order { deadline_ms, ..order(a_run(address, None, settings), Stage::Smoke) };
+    run(&world.context, &order, &Lines::default().output()).await
+}
+
+#[tokio::test]
+async fn a_candidate_that_was_started_again_and_does_not_become_healthy_in_its_time_is_red() {
+    let said = "the app did not become healthy within 1ms";
+    let outcome = never_healthy(u64::MAX, |_| ()).await;
+    assert!(reason(&outcome).starts_with(said), "{outcome:?}");
+    // Not in its time: an earlier engine had that, or Docker is restarted once more.
+    let outcome = never_healthy(0, |_| ()).await;
+    assert!(matches!(&outcome, Outcome::Errored { reason } if reason.starts_with(said)), "{outcome:?}");
+    let outcome = never_healthy(u64::MAX, |docker| docker.restart(CANDIDATE)).await;
+    assert!(matches!(&outcome, Outcome::Errored { reason } if reason.contains("outside")), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -134,6 +270,7 @@ async fn a_run_without_a_candidate_gives_no_answer() {
 /// Smokes the public address of a world whose proxy serves this release.
 async fn publicly(world: &World, release: &str) -> Outcome {
     let address = ([127, 0, 0, 1], 9).into();
+    world.docker.add(CANDIDATE, &[], true, 9);
     world.proxy.set(Some(world_route(7, Some(address), release)));
     let order = order(a_run(address, None, checks(&[get("/")])), Stage::PublicSmoke);
     public_smoke::run(&world.context, &order, &Lines::default().output()).await
@@ -165,6 +302,20 @@ async fn a_red_check_of_the_public_address_is_red() {
     world.proxy.app_answers(Reply::new(500, "boom"));
     let outcome = publicly(&world, "sha256:new").await;
     assert!(reason(&outcome).contains("found 500 Internal Server Error (\"boom\")"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_app_that_the_proxy_does_not_reach_is_looked_for_in_docker() {
+    for status in [502, 504] {
+        let world = World::new().await;
+        world.proxy.app_answers(Reply::new(status, "landfall proxy: the app did not answer"));
+        let outcome = publicly(&world, "sha256:new").await;
+        assert!(reason(&outcome).contains("found 50"), "it runs, so it is red: {outcome:?}");
+        world.docker.set_away(true);
+        gave_no_answer(&publicly(&world, "sha256:new").await, "is the Docker daemon running?");
+        world.proxy.app_answers(Reply::new(500, "boom"));
+        assert!(reason(&publicly(&world, "sha256:new").await).contains("found 500"));
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Containers of an app, a run of it, and the stages that are tried on it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -185,11 +184,6 @@ pub(crate) fn docker(args: &[&str]) -> String {
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
-}
-
-/// Returns an address at which nobody listens.
-pub(crate) fn nobody() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Collects lines, for a look at them.
