@@ -161,6 +161,10 @@ fn retries_and_parkings() -> Vec<Scenario> {
     let frozen = Nature { late_switch_ms: Some(400_000), ..Nature::default() };
     let abort = [(300_000, Act::Decide(0, Decision::Abort { reason: "enough".into() }))];
     all.push(after_a_release("the switch comes too late", frozen, abort, &["run_parked go_live"]));
+    // When its run is long over and swept.
+    let frozen = Nature { late_test_ms: Some(1_800_000), ..Nature::default() };
+    let cancel = [(0, Act::CancelIn(Stage::Test))];
+    all.push(after_a_release("the container of the test comes too late", frozen, cancel, &["run_failed"]));
     all.push(after_a_release("never an answer", silent(Stage::Build, u32::MAX), [], &["run_parked build"]));
     all
 }

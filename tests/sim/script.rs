@@ -44,6 +44,8 @@ pub struct Nature {
     pub retain: u32,
     /// The proxy is frozen when it is asked to switch to this commit, and takes it so much later, in milliseconds.
     pub late_switch_ms: Option<u64>,
+    /// Docker is frozen when it is asked for the container of the test, and makes it so much later, in milliseconds.
+    pub late_test_ms: Option<u64>,
     /// Somebody else pushes another image under the run's tag, before it is deployed.
     pub hijacked: bool,
 }
@@ -60,6 +62,7 @@ impl Default for Nature {
             hold: true,
             retain: 2,
             late_switch_ms: None,
+            late_test_ms: None,
             hijacked: false,
         }
     }
@@ -177,6 +180,10 @@ impl Script {
         self.natures.get(sha).and_then(|nature| nature.late_switch_ms)
     }
 
+    pub fn late_test_ms(&self, sha: &str) -> Option<u64> {
+        self.natures.get(sha).and_then(|nature| nature.late_test_ms)
+    }
+
     pub fn is_poison(&self, sha: &str, poison: Poison) -> bool {
         self.natures.get(sha).is_some_and(|nature| nature.poison == Some(poison))
     }
@@ -246,6 +253,7 @@ fn nature(dice: &mut Rng) -> Nature {
         hold: dice.u32(0..5) != 0,
         retain: dice.u32(1..4),
         late_switch_ms: (dice.u32(0..20) == 0).then(|| dice.u64(0..600_000)),
+        late_test_ms: None,
         hijacked: dice.u32(0..5) == 0,
     }
 }

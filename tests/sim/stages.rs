@@ -110,7 +110,7 @@ impl SimStages {
 
     /// Asks something of somebody who is frozen for so long.
     async fn ask_late(&self, op: Op, late_ms: u64) {
-        self.book.count("faults: proxy frozen while it is asked to switch");
+        self.book.count("faults: a certain request frozen for minutes");
         self.fate.pass("before an effect").await;
         let now_ms = self.now_ms();
         self.world.at(now_ms).ask(now_ms + late_ms, op);
@@ -213,7 +213,11 @@ impl SimStages {
             Verdict::Red => Some((self.up_to(20_000), 1)),
             Verdict::Hang => None,
         };
-        self.ask(Op::Run(name.clone(), Container { exit, ..self.container(order, "base") })).await?;
+        let run = Op::Run(name.clone(), Container { exit, ..self.container(order, "base") });
+        match self.script.late_test_ms(&order.run.commit().sha) {
+            None => self.ask(run).await?,
+            Some(late_ms) => self.ask_late(run, late_ms).await,
+        }
         self.follow_test(order, &name).await
     }
 

@@ -6,6 +6,9 @@
 //!
 //! Where the next stage would begin, the run is parked at a try of it that was not made: the one before the first has
 //! the number 0. Nothing of it is there to be undone, so an abort fails the run or rolls back what it deployed.
+//!
+//! **The last stage is begun however long the run is:** the release serves users by then, and a limit on records is no
+//! reason to take it from them.
 
 use super::command::{Command, Rejected};
 use super::decide::decide;
@@ -14,6 +17,9 @@ use super::event::{Decision, Event};
 use super::lane::Lane;
 use super::run::{Blocked, Parked, Phase, Run};
 use super::stage::Stage;
+
+/// The stage behind the switch of traffic.
+const LAST: Stage = Stage::PublicSmoke;
 
 /// Returns what [`decide`] returns for a run with fewer events than this; a longer one begins no more stages.
 ///
@@ -27,9 +33,9 @@ pub fn decide_within(
     command: Command,
     now_ms: u64,
 ) -> Result<Vec<Event>, Rejected> {
-    if let (Some(run), Command::Resolve(Decision::Retry | Decision::Skip { .. })) = (run, &command)
+    if let (Some(run), Command::Resolve(decision)) = (run, &command)
         && run.seq >= run_events_max
-        && is_at_a_stage(run)
+        && leads_to_a_stage(run, decision)
     {
         return Err(Rejected::TooLong { events: run.seq, max: run_events_max });
     }
@@ -44,15 +50,15 @@ pub fn decide_within(
 fn without_another_stage(max: u64, run: &Run, mut events: Vec<Event>) -> Vec<Event> {
     let after = run.seq + events.len() as u64;
     let (at, recorded) = match events.last() {
-        Some(Event::StageStarted { stage, attempt, .. }) if run.seq >= max => {
+        Some(Event::StageStarted { stage, attempt, .. }) if run.seq >= max && *stage != LAST => {
             let at = Blocked::Stage { stage: *stage, attempt: attempt.saturating_sub(1) };
             events.pop();
             (at, after - 1)
         }
         // It would queue for its lane, and could not use it.
         Some(Event::StageSucceeded { stage, .. }) if after >= max => match stage_behind(run, *stage) {
-            Some(stage) => (Blocked::Stage { stage, attempt: 0 }, after),
-            None => return events,
+            Some(stage) if stage != LAST => (Blocked::Stage { stage, attempt: 0 }, after),
+            _ => return events,
         },
         _ => return events,
     };
@@ -65,6 +71,12 @@ fn stage_behind(run: &Run, stage: Stage) -> Option<Stage> {
     next_stage(Some(stage), run.settings.as_deref())
 }
 
-fn is_at_a_stage(run: &Run) -> bool {
-    matches!(run.phase, Phase::Parked(Parked { at: Blocked::Stage { .. }, .. }))
+fn leads_to_a_stage(run: &Run, decision: &Decision) -> bool {
+    match (&run.phase, decision) {
+        (Phase::Parked(Parked { at: Blocked::Stage { stage, .. }, .. }), Decision::Skip { .. }) => {
+            *stage != LAST
+        }
+        (Phase::Parked(Parked { at: Blocked::Stage { .. }, .. }), Decision::Retry) => true,
+        _ => false,
+    }
 }

@@ -77,6 +77,21 @@ fn a_long_run_whose_stage_is_green_is_parked_before_the_next_and_can_be_given_up
 }
 
 #[test]
+fn what_serves_users_already_is_checked_however_long_its_run_is() {
+    let story = running(Stage::GoLive);
+    let decided = at_the_limit(&story, green(Stage::GoLive)).unwrap();
+    assert_eq!(names(&decided), ["stage_succeeded", "stage_started"]);
+    let recover = Command::Recover {
+        stage: Stage::PublicSmoke,
+        attempt: 1,
+        found: Found::Unknown,
+        evidence: "?".into(),
+    };
+    let parked = story.then_recorded(decided).when(recover);
+    assert_eq!(ways_on(parked.run().seq, parked.run()), [Way::Skip, Way::Abort]);
+}
+
+#[test]
 fn a_long_run_does_not_queue_for_a_lane_that_it_could_not_use() {
     let story = running(Stage::PushImage);
     let seq = story.run().seq;
