@@ -3,11 +3,13 @@
 //! Docker's health check would tell 280 ms later than its app's first good answer. The first probes here are a few
 //! milliseconds apart and the pause grows, and an exit of the app ends the wait at once.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bollard::errors::Error;
 use bollard::models::ContainerStateStatusEnum;
+use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
 use landfall_engine::core::settings::{HealthCheck, Settings};
 use reqwest::header::HOST;
@@ -24,6 +26,9 @@ const REPORT_RESERVE_MS: u64 = 3_000;
 
 /// An app that ended once ends again within this time, or runs now.
 const NEXT_EXIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Docker tells of events that are over from memory.
+const EVENTS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Linux says so when a process was killed, which for want of memory is the usual way.
 const KILLED: i64 = 137;
@@ -99,7 +104,7 @@ async fn too_late(
     if let Ok(Some(now)) = candidate::find(context, &container.name).await
         && (!now.is_running() || now.restarts > container.restarts)
     {
-        return ended(&now, None);
+        return ended(&now, last_exit_code(context, &now.id).await);
     }
     format!(
         "the app did not become healthy within {:?}: the last of {probes} probes, GET {}, {said}; expected 2xx or 3xx \
@@ -181,15 +186,32 @@ async fn until_exit(context: &Context, container: &Found) -> Unhealthy {
 
 async fn of_container(context: &Context, name: &str, code: Option<i64>) -> Unhealthy {
     match candidate::find(context, name).await {
-        Ok(Some(now)) => Unhealthy::Red(ended(&now, code)),
+        Ok(Some(now)) => Unhealthy::Red(ended(&now, last_exit_code(context, &now.id).await.or(code))),
         Ok(None) => Unhealthy::Red(format!("the container {name} is gone: did somebody remove it?")),
         Err(reason) => Unhealthy::NoAnswer(reason),
     }
 }
 
+/// Returns the exit code of the last life of a container, if Docker remembers it.
+///
+/// It forgets the code when it starts the container again, and then tells 0 also to who waited for the exit: whether it
+/// has started it by then is chance. Its memory of events, some hundred long, keeps what happened.
+async fn last_exit_code(context: &Context, container_id: &str) -> Option<i64> {
+    let filters = HashMap::from([("container", vec![container_id]), ("event", vec!["die"])]);
+    let now_ms = now_ms();
+    let until = format!("{}.{:03}000000", now_ms / 1_000, now_ms % 1_000);
+    let options = EventsOptionsBuilder::new().since("1").until(&until).filters(&filters).build();
+    let deaths = context
+        .docker
+        .api()
+        .events(Some(options))
+        .filter_map(async |event| event.ok()?.actor?.attributes?.get("exitCode")?.parse::<i64>().ok());
+    let codes: Vec<i64> = tokio::time::timeout(EVENTS_LIMIT, deaths.collect()).await.ok()?;
+    codes.last().copied()
+}
+
 /// Says how an app ended that should have kept running. `code` is its exit code, where it is known.
 pub(crate) fn ended(now: &Found, code: Option<i64>) -> String {
-    // Docker forgets the code of a container that runs again.
     let code = code.or((!now.is_running()).then_some(now.exit_code));
     let how = code.map_or(String::new(), |code| format!(" with exit code {code}"));
     let why = match code {
