@@ -20,9 +20,6 @@ pub const OLDER_THAN: &str = "30d";
 /// year has something to look at, too.
 pub const KEEP: usize = 10;
 
-/// What begins the line about a sweep that was not finished.
-pub(crate) const SWEEP: &str = "the sweep of images and containers";
-
 /// How long one request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Within {
@@ -82,8 +79,11 @@ pub struct PruneReport {
     pub runs: Vec<PrunedRun>,
     /// What else went: images, containers, volumes, networks and work folders that nobody needs.
     pub swept: Vec<String>,
-    /// What could not be given up, and why. The next time goes on.
+    /// Outputs that could not be given up, and why. The next time goes on.
     pub unfinished: Vec<String>,
+    /// Why the sweep of what nobody needs is not finished. The next one goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_unfinished: Option<String>,
     /// There was no time for all of it: ask again, for what is before [`until`](Self::until).
     pub more: bool,
     /// The last run that was looked at. Where there is no time for the outputs, the sweep waits for the last request.
@@ -157,18 +157,18 @@ pub async fn prune(
     // A sweep that is dropped has done a part of its work, as one that its engine's limit or a crash ends: each thing is
     // removed by itself, nothing that a run needs is among them, and the next sweep begins with what is there then.
     let left = within.all.saturating_sub(began.elapsed());
-    let unfinished = match tokio::time::timeout(left, sweep(*dry_run)).await {
-        Ok(swept) => {
-            let Swept { removed, unfinished } = swept?;
+    report.sweep_unfinished = match tokio::time::timeout(left, sweep(*dry_run)).await {
+        Ok(Ok(Swept { removed, unfinished })) => {
             report.swept = removed;
             unfinished
         }
+        // What went before it is told all the same.
+        Ok(Err(error)) => Some(error.to_string()),
         Err(_) => {
             report.more = true;
             Some(format!("there was no time to finish it in this request ({left:.0?})"))
         }
     };
-    report.unfinished.extend(unfinished.map(|reason| format!("{SWEEP}: {reason}")));
     Ok(report)
 }
 

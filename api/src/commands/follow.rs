@@ -47,9 +47,9 @@ enum Form {
 
 /// Follows a run to where nothing more happens without a person, then sums it up.
 ///
-/// The feed tells the history first, and the picture is empty, and a run that was parked may go on again: it is followed past
-/// `known_seq`, the last event that is known to be there. `flags` are added to the commands that are named, so
-/// that they find the same log.
+/// The feed tells the history first, into a picture that is empty. A run that was parked may go on again: it is followed
+/// past `known_seq`, the last event that is known to be there. `flags` are added to the commands that are named, so that
+/// they find the same log.
 ///
 /// # Errors
 ///

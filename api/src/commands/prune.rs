@@ -22,7 +22,7 @@ use crate::compose::AtRest;
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
 use crate::picture::words::bytes;
-use crate::retention::{PruneReport, PruneRequest, SWEEP, Within, prune, span_ms};
+use crate::retention::{PruneReport, PruneRequest, Within, prune, span_ms};
 
 /// How many runs are named in one request: its body has a limit, and an id takes 39 bytes of it.
 const RUNS_AT_ONCE: usize = 1_000;
@@ -79,10 +79,22 @@ pub async fn run(global: &Global, args: PruneArgs) -> Result<u8, Fault> {
         true => stdout::json(&report)?,
         false => stdout::print(&text(&report))?,
     }
-    match report.unfinished.is_empty() {
+    let undone = undone(&report);
+    match undone.is_empty() {
         true => Ok(0),
-        false => Err(Fault::unavailable("not everything could be pruned", report.unfinished.join("; "))),
+        false => Err(Fault::unavailable("not everything could be pruned", undone.join("; "))),
     }
+}
+
+/// Returns what was not done and is not told by the lines about what was.
+fn undone(report: &PruneReport) -> Vec<String> {
+    let sweep = report
+        .sweep_unfinished
+        .as_ref()
+        .map(|reason| format!("the sweep of images and containers: {reason}"));
+    let more =
+        (report.more && sweep.is_none()).then(|| "the server did not come to the end: run this again".into());
+    report.unfinished.iter().cloned().chain(sweep).chain(more).collect()
 }
 
 /// Copies the runs into a file and returns its name, for the notes in their places.
@@ -172,9 +184,9 @@ async fn to_the_end(
         let part = ask(&request).await?;
         whole.runs.extend(part.runs);
         whole.swept.extend(part.swept);
-        // What is said of the last sweep counts: it went on where the one before stood.
-        whole.unfinished.retain(|reason| !reason.starts_with(SWEEP));
         whole.unfinished.extend(part.unfinished);
+        // The last word on the sweep counts: it went on where the one before stood.
+        (whole.sweep_unfinished, whole.more) = (part.sweep_unfinished, part.more);
         let goes_on = part.until != request.before;
         sweeps = if goes_on { 0 } else { sweeps + 1 };
         if !part.more || sweeps >= SWEEPS_MAX {
@@ -229,9 +241,9 @@ mod tests {
                 });
             }
             let is_finished = ends_sweep && requests.get() > 4;
-            let unfinished = (!is_finished).then(|| format!("{SWEEP}: no time")).into_iter().collect();
+            let sweep_unfinished = (!is_finished).then(|| "no time".into());
             let (until, dry_run) = (request.before, request.dry_run);
-            Ok(PruneReport { dry_run, unfinished, until, more: !is_finished, ..PruneReport::default() })
+            Ok(PruneReport { dry_run, sweep_unfinished, until, more: !is_finished, ..PruneReport::default() })
         };
         to_the_end(&PruneRequest { dry_run: true, ..PruneRequest::default() }, whole, answer).await.unwrap();
         requests.get()
@@ -247,13 +259,14 @@ mod tests {
             whole.unfinished,
             ["run 9: it is evidence", "run 8: it is evidence", "run 7: it is evidence"]
         );
+        assert_eq!(whole.sweep_unfinished, None, "the last sweep was finished");
     }
 
     #[tokio::test]
     async fn a_sweep_that_never_has_time_enough_is_given_up_and_told() {
         let mut whole = PruneReport::default();
         assert_eq!(asked(10, false, &mut whole).await, SWEEPS_MAX);
-        assert_eq!(whole.unfinished, [format!("{SWEEP}: no time")]);
+        assert_eq!(undone(&whole), ["the sweep of images and containers: no time"]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn report_of(
         Some((name, attempt)) => source.output(run.id, name, attempt).await,
         None => Vec::new(),
     };
-    let ways = ways_on(source.run_events_max().await?, run);
+    let ways = ways_on(source.run_events_max().await, run);
     Ok(report(run, parked, events, live.as_ref(), output, flags, &ways))
 }
 

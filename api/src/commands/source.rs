@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
+use landfall_engine::Limits;
 use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{LaneId, Release};
 use landfall_engine::core::run::RunId;
@@ -139,16 +140,14 @@ impl Source {
     }
 
     /// Returns how long a run may become before it begins no more stages: by the server, or by the environment, which an
-    /// engine on this folder would read too.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault`] when the server does not answer, or the environment says something else.
-    pub async fn run_events_max(&self) -> Result<u64, Fault> {
-        match self {
-            Self::Folder { .. } => Ok(LimitArgs::from_environment()?.run_events_max),
-            Self::Server(client) => Ok(client.server().await?.run_events_max),
-        }
+    /// engine on this folder would read too. Where neither says so it is the default: this decides what is offered, not
+    /// what is taken.
+    pub async fn run_events_max(&self) -> u64 {
+        let told = match self {
+            Self::Folder { .. } => LimitArgs::from_environment().ok().map(|limits| limits.run_events_max),
+            Self::Server(client) => client.server().await.ok().map(|server| server.run_events_max),
+        };
+        told.unwrap_or(Limits::default().run_events_max)
     }
 
     /// Returns what an attempt printed so far, line by line; nothing where it can't be read.

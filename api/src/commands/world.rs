@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};
-use landfall_engine::Engine;
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::Decision;
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
+use landfall_engine::{Engine, Limits};
 
 use super::feed::{Events, Feed, feed};
 use super::follow::{Followed, exit_code, follow};
@@ -181,14 +181,19 @@ impl Access {
     async fn show(&self, run_id: RunId, json: bool, flags: &str) -> Result<Followed, Fault> {
         let cancel = || -> BoxFuture<'_, _> { self.cancel(run_id, "Ctrl-C").boxed() };
         let known_seq = self.known_seq(run_id).await?;
-        let picture = Picture { run_events_max: self.run_events_max().await?, ..Picture::default() };
+        let picture = Picture { run_events_max: self.run_events_max().await, ..Picture::default() };
         follow(self.feed(run_id), picture, known_seq, json, flags, &cancel).await
     }
 
-    async fn run_events_max(&self) -> Result<u64, Fault> {
+    /// Returns how long a run may become. It decides what is offered, not what is taken: the run is not left unfollowed
+    /// for it.
+    async fn run_events_max(&self) -> u64 {
         match self {
-            Self::Here { landfall, .. } => Ok(landfall.engine.limits().run_events_max),
-            Self::Server(client) => Ok(client.server().await?.run_events_max),
+            Self::Here { landfall, .. } => landfall.engine.limits().run_events_max,
+            Self::Server(client) => match client.server().await {
+                Ok(server) => server.run_events_max,
+                Err(_) => Limits::default().run_events_max,
+            },
         }
     }
 

@@ -146,8 +146,9 @@ const DEPLOY_PULL_LIMIT_MS: u64 = 300_000;
 const GO_LIVE_LIMIT_MS: u64 = 30_000;
 /// One HTTP check that names no limit of its own.
 pub const HTTP_CHECK_LIMIT_MS: u64 = 10_000;
-/// Docker is asked what became of a candidate that gives no answer.
-const SMOKE_SPARE_MS: u64 = 10_000;
+/// Docker is asked about the candidate before and after the checks, and for its last lines and those of a command: four
+/// times five seconds.
+const SMOKE_SPARE_MS: u64 = 20_000;
 /// One smoke command that names no limit of its own.
 pub const SMOKE_COMMAND_LIMIT_MS: u64 = 300_000;
 /// A rollback switches back, stops the candidate and sees the former release serve.

@@ -69,7 +69,7 @@ impl<'a> Watched<'a> {
         let before = looking.await.unwrap_or(Ok(None)).unwrap_or_default();
         let watched = Self { context, candidate, before };
         if let Some(found) = watched.before.as_ref().filter(|found| found.has_ended && found.restarts == 0) {
-            output.line(&format!("{} ended once and was started again: is it healthy?", found.name));
+            output.line(&format!("{} was stopped and started again: is it healthy?", found.name));
             watched.until_healthy(order, settings, found).await?;
         }
         Ok(watched)
