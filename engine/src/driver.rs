@@ -291,9 +291,7 @@ impl Driver {
                 self.standing = Standing::Fresh(key);
             }
         }
-        if !self.run.holds_lane() {
-            self.shared.lanes.leave_if_over(&self.run);
-        }
+        self.shared.lanes.leave_if_done(&self.run);
         self.moved.send_replace(self.run.seq);
         Ok(())
     }

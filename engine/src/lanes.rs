@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::core::lane::LaneId;
-use crate::core::run::RunId;
+use crate::core::run::{Run, RunId};
 
 /// What became of a run that queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +61,10 @@ impl Lanes {
         turn
     }
 
-    /// Gives the lane on when the run is over, before its last notices are sent.
-    pub(crate) fn leave_if_over(&self, run: &crate::core::run::Run) {
-        if run.state.is_terminal() {
+    /// Gives the lane on when a run that is not in it wants it no more: one that is over, before its last notices are
+    /// sent, and one that was parked when its turn came.
+    pub(crate) fn leave_if_done(&self, run: &Run) {
+        if !run.holds_lane() && (run.state.is_terminal() || run.parked().is_some()) {
             self.leave(&run.lane, run.id);
         }
     }

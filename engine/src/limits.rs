@@ -21,8 +21,11 @@ pub struct Limits {
     /// of each stage; only a person's retries lead to more. What ends the run is never refused: a decision, a
     /// rollback and the notices add some 50.
     ///
-    /// A rollback that is parked may be tried again without an end. Each time is a person's word and adds some 30
-    /// events; refusing it would leave users with a broken release because a log is long.
+    /// A parked rollback and parked checks of the public address may be tried again without an end. Each time is a
+    /// person's word and adds some 30 events; refusing it would leave users with a broken release, or with one that
+    /// nobody checked, because a log is long.
+    ///
+    /// An engine with a higher limit lets a run that was parked by it go on.
     pub run_events_max: u64,
 }
 

@@ -1,11 +1,13 @@
 //! What an engine takes on, and what it says beyond.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use landfall_engine::core::command::Rejected;
-use landfall_engine::core::event::Decision;
+use landfall_engine::core::event::{Cause, Decision, Event};
 use landfall_engine::core::lane::LaneId;
-use landfall_engine::core::run::RunState;
+use landfall_engine::core::run::{Blocked, Run, RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::core::ways::{Way, ways_on};
 use landfall_engine::limits::Busy;
@@ -15,13 +17,29 @@ use landfall_store::MemoryStore;
 use crate::lifecycle::Rig;
 use crate::world::{Answer, NoOutput, World, push};
 
+/// No run of these tests goes on for longer by itself: what is not settled then never will be.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn events_max(run_events_max: u64) -> Limits {
+    Limits { run_events_max, ..Limits::default() }
+}
+
+async fn settled(rig: &Rig, run_id: RunId) -> Run {
+    tokio::time::timeout(LONG, rig.settled(run_id)).await.expect("the run comes to rest")
+}
+
+async fn holder(rig: &Rig) -> Option<RunId> {
+    rig.engine.store().lane(&LaneId::production("shop")).await.unwrap().holder
+}
+
 async fn within(world: Arc<World>, limits: Limits) -> Rig {
-    let parts = Parts {
-        store: Arc::new(MemoryStore::new()),
-        executor: world.clone(),
-        outputs: Arc::new(NoOutput),
-        clock: world.clock.clone(),
-    };
+    on(Arc::new(MemoryStore::new()), world, limits).await
+}
+
+/// Starts an engine on a log that other engines may have written.
+async fn on(store: Arc<MemoryStore>, world: Arc<World>, limits: Limits) -> Rig {
+    let parts =
+        Parts { store, executor: world.clone(), outputs: Arc::new(NoOutput), clock: world.clock.clone() };
     Rig { engine: Engine::start_within(parts, limits).await.unwrap(), world }
 }
 
@@ -120,4 +138,92 @@ async fn wherever_a_run_comes_to_its_limit_giving_it_up_leaves_nothing_and_frees
         rig.engine.shutdown().await;
     }
     assert!(parked_at > 10, "only {parked_at} limits were come to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_a_run_came_to_its_limit_an_engine_with_a_higher_one_brings_it_live_by_the_lane() {
+    let decisions = [Decision::Retry, Decision::Skip { reason: "by hand".into() }];
+    let (mut retried, mut skipped) = (BTreeSet::new(), BTreeSet::new());
+    for (max, decision) in (2..30).flat_map(|max| decisions.clone().map(|decision| (max, decision))) {
+        let (store, world) = (Arc::new(MemoryStore::new()), World::migrating());
+        let rig = on(store.clone(), world.clone(), events_max(max)).await;
+        let run_id = rig.push('a').await;
+        let run = settled(&rig, run_id).await;
+        rig.engine.shutdown().await;
+        let Some(Blocked::Stage { stage, attempt: 0 }) = run.parked().map(|parked| parked.at) else {
+            assert_eq!(run.state, RunState::Live, "{max}");
+            continue;
+        };
+        let retry = decision == Decision::Retry;
+        if !retry && !stage.is_skippable() {
+            continue;
+        }
+        let what = format!("{decision:?} before {stage}, where it is parked from {max} on");
+        let rig = on(store, world, Limits::default()).await;
+        rig.engine.resolve(run_id, decision, "ada").await.expect(&what);
+        let run = settled(&rig, run_id).await;
+        assert_eq!((run.state, run.is_closed()), (RunState::Live, true), "{what}");
+        let migrated = rig.engine.store().events(run_id).await.unwrap().into_iter().any(|envelope| {
+            matches!(envelope.event, Event::StageSucceeded { stage: Stage::ReleaseCommand, .. })
+        });
+        assert_eq!(migrated, retry || stage != Stage::ReleaseCommand, "{what}");
+        assert_eq!(holder(&rig).await, None, "{what}");
+        let next = rig.push('b').await;
+        assert_eq!(settled(&rig, next).await.state, RunState::Live, "{what}: the lane is free");
+        rig.engine.shutdown().await;
+        if retry {
+            retried.insert(stage)
+        } else {
+            skipped.insert(stage)
+        };
+    }
+    let between = |stage: &Stage| !matches!(stage, Stage::Checkout | Stage::PublicSmoke);
+    assert_eq!(retried, Stage::ALL.into_iter().filter(between).collect());
+    assert_eq!(skipped, retried.into_iter().filter(|stage| stage.is_skippable()).collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_parked_before_its_lane_does_not_deploy_over_a_newer_one() {
+    let (store, world) = (Arc::new(MemoryStore::new()), World::new());
+    let rig = on(store.clone(), world.clone(), events_max(9)).await;
+    let older = rig.push('a').await;
+    let run = settled(&rig, older).await;
+    let at = Blocked::Stage { stage: Stage::Deploy, attempt: 0 };
+    assert_eq!((run.parked().map(|parked| parked.at), run.holds_lane()), (Some(at), false));
+    rig.engine.shutdown().await;
+    let rig = on(store, world, Limits::default()).await;
+    let newer = rig.push('b').await;
+    assert_eq!(settled(&rig, newer).await.state, RunState::Live);
+    rig.engine.resolve(older, Decision::Retry, "ada").await.unwrap();
+    let run = settled(&rig, older).await;
+    assert_eq!((run.state, run.cause), (RunState::Failed, Some(Cause::Superseded { by: newer })));
+    assert_eq!(holder(&rig).await, None);
+    rig.engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_run_that_is_too_long_when_its_turn_comes_is_in_nobodys_way() {
+    let (store, world) = (Arc::new(MemoryStore::new()), World::new());
+    let rig = on(store.clone(), world.clone(), Limits::default()).await;
+    rig.live('a').await;
+    rig.live('b').await;
+    rig.world.answer(Stage::Deploy, Some(Answer::Hang));
+    let deploying = rig.push('c').await;
+    rig.until(deploying, |event| matches!(event, Event::StageStarted { stage: Stage::Deploy, .. })).await;
+    let queued = rig.push('d').await;
+    rig.until(queued, |event| matches!(event, Event::StageSucceeded { stage: Stage::PushImage, .. })).await;
+    rig.engine.shutdown().await;
+
+    let rig = on(store, world, events_max(9)).await;
+    rig.engine.cancel(deploying, "ada", "it hangs").await.unwrap();
+    assert_eq!(settled(&rig, deploying).await.state, RunState::RolledBack);
+    let run = settled(&rig, queued).await;
+    let at = Blocked::Stage { stage: Stage::Deploy, attempt: 0 };
+    assert_eq!((run.parked().map(|parked| parked.at), run.entry), (Some(at), None));
+    assert_eq!(holder(&rig).await, None);
+    rig.world.answer(Stage::Deploy, None);
+    let lane = LaneId::production("shop");
+    let back = rig.engine.rollback(&lane, None, "api", "ada", "it is slow").await.unwrap();
+    assert_eq!(settled(&rig, back).await.state, RunState::Live);
+    rig.engine.shutdown().await;
 }

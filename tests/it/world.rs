@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use landfall_engine::core::facts::{
 };
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
-use landfall_engine::core::settings::{NotifySettings, Settings};
+use landfall_engine::core::settings::{NotifySettings, ReleaseSettings, Settings};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{
     BoxError, Clock, Keep, NoticeOrder, Order, Output, OutputLog, OutputWriter, Probe, RollbackOrder,
@@ -78,6 +78,8 @@ pub struct World {
     effects: AtomicU32,
     /// Effects whose key has this in it stop every engine that begins them.
     deadly: Mutex<Option<&'static str>>,
+    /// Commits have a release command.
+    migrates: AtomicBool,
     /// One time for all the engines that live and die in this world.
     pub clock: Arc<TestClock>,
     /// Told when the engine is to be stopped.
@@ -98,6 +100,7 @@ impl World {
             stop_at: Mutex::default(),
             effects: AtomicU32::new(0),
             deadly: Mutex::default(),
+            migrates: AtomicBool::new(false),
             clock: TestClock::new(),
             stopped: Notify::new(),
         })
@@ -107,6 +110,19 @@ impl World {
         let world = Self::new();
         world.answer(stage, Some(answer));
         world
+    }
+
+    /// Returns a world whose commits have a release command.
+    pub fn migrating() -> Arc<Self> {
+        let world = Self::new();
+        world.migrates.store(true, Ordering::SeqCst);
+        world
+    }
+
+    fn settings(&self) -> Settings {
+        let release = ReleaseSettings { command: "flask db upgrade".into(), timeout_ms: 60_000 };
+        let migrates = self.migrates.load(Ordering::SeqCst);
+        Settings { release: migrates.then_some(release), ..settings() }
     }
 
     pub fn answer(&self, stage: Stage, answer: Option<Answer>) {
@@ -266,7 +282,7 @@ impl StageExecutor for World {
                 self.effect(key, |things| things.folders.insert(run)).await;
                 Facts::Checkout(Checkout {
                     tree: "7ree".into(),
-                    settings: Box::new(settings()),
+                    settings: Box::new(self.settings()),
                     configured_by: "defaults".into(),
                 })
             }

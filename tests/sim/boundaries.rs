@@ -191,6 +191,7 @@ pub fn setup(script: &Script, crashes: Vec<Crash>) -> Setup {
         crashes,
         troubles: 0,
         tidies_up: false,
+        low_limit: None,
         disk_fails_in_recovery: false,
     }
 }

@@ -70,6 +70,7 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
             violation("I8", format!("{run}: {problem}"));
         }
         check_intents(fold, events, &mut violation);
+        count_limited(events, told);
         check_answers(&machine.world.at(machine.true_ms), fold, events, &mut violation);
         check_timers(*run, events, clock_was_set, &mut violation);
         told.checks += events.len() as u64;
@@ -162,6 +163,25 @@ fn happened(event: &Event) -> String {
         Event::RunParked { at: Blocked::Rollback { .. }, .. } => "run_parked rollback".into(),
         Event::RunFailed { cause: Cause::Superseded { .. } } => "run_failed superseded".into(),
         other => other.name().into(),
+    }
+}
+
+/// Counts the times that a run was parked by its limit of events, and those at which it went on.
+fn count_limited(events: &[Envelope], told: &mut Told) {
+    for (nth, envelope) in events.iter().enumerate() {
+        let Event::RunParked { at: Blocked::Stage { stage, attempt: 0 }, .. } = &envelope.event else {
+            continue;
+        };
+        *told.counts.entry("runs parked before a stage by their limit".into()).or_default() += 1;
+        let goes_on = |later: &Envelope| match &later.event {
+            Event::StageStarted { stage: begun, .. } | Event::StageSkipped { stage: begun, .. } => {
+                begun == stage
+            }
+            _ => false,
+        };
+        if events[nth..].iter().any(goes_on) {
+            *told.counts.entry("runs that went on when it was raised".into()).or_default() += 1;
+        }
     }
 }
 

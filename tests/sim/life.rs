@@ -20,7 +20,7 @@ use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, RunQuery};
-use landfall_engine::{Engine, EngineError};
+use landfall_engine::{Engine, EngineError, Limits};
 use landfall_store::SegmentStore;
 use landfall_store::disk::{Kept, Op};
 use uuid::Uuid;
@@ -85,6 +85,16 @@ pub struct Setup {
     pub tidies_up: bool,
     /// The disk may fail while an engine comes back, too.
     pub disk_fails_in_recovery: bool,
+    /// The first lives have a low limit of events.
+    pub low_limit: Option<LowLimit>,
+}
+
+/// A limit of events that runs come to, until somebody raises it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowLimit {
+    pub run_events_max: u64,
+    /// How many lives have it, unless one of them comes to rest.
+    pub lives: usize,
 }
 
 /// What a history came to.
@@ -131,6 +141,7 @@ pub struct Machine {
     /// How often a person has decided about all that was parked.
     pub tidied: u32,
     pub disk_fails_in_recovery: bool,
+    pub limits: Limits,
     /// A cancel that was not answered.
     pub cancelling: Arc<Mutex<Option<Cancelling>>>,
     /// What a replay of each closed run said when it was looked at first.
@@ -174,12 +185,22 @@ pub fn live(setup: &Setup) -> Told {
         tidies_up: setup.tidies_up,
         tidied: 0,
         disk_fails_in_recovery: setup.disk_fails_in_recovery,
+        limits: Limits::default(),
         cancelling: Arc::default(),
         replays: BTreeMap::new(),
     };
     let mut told = Told::default();
+    let mut low_limit = setup.low_limit;
     for life in 0.. {
         let crash = setup.crashes.get(life);
+        low_limit = low_limit.filter(|low| life < low.lives);
+        machine.limits = match low_limit {
+            Some(LowLimit { run_events_max, .. }) => {
+                machine.book.count("lives with a low limit of events");
+                Limits { run_events_max, ..Limits::default() }
+            }
+            None => Limits::default(),
+        };
         let fate = Arc::new(Fate::new(crash.map_or(0, |crash| crash.at)));
         let end = machine.one_life(&fate);
         if life == 0 {
@@ -189,6 +210,11 @@ pub fn live(setup: &Setup) -> Told {
         told.points.push(fate.passed());
         *told.counts.entry("points passed".into()).or_default() += fate.passed();
         match end {
+            // Somebody raises the limit and starts the engine again; what was parked by it can go on.
+            End::Settled if low_limit.take().is_some() => {
+                told.deaths.push("the limit of events was raised".into());
+                machine.tidied = 0;
+            }
             End::Settled => break,
             End::Died => {
                 let how = crash.map_or(How::Kill, |crash| crash.how);
@@ -260,7 +286,7 @@ impl Machine {
             outputs: Arc::new(NoOutput),
             clock: clock.clone(),
         };
-        let engine = match Engine::start(parts).await {
+        let engine = match Engine::start_within(parts, self.limits).await {
             Ok(engine) => engine,
             Err(_) => return End::Halted,
         };
@@ -335,7 +361,8 @@ impl Machine {
         self.disk.faulty().heal();
         self.settle(engine, store).await;
         // A person's patience ends, in whichever life.
-        while self.tidied < 4 && self.tidies_up && self.tidy_up(engine, store).await {
+        let patience = if self.limits == Limits::default() { 4 } else { 1 };
+        while self.tidied < patience && self.tidies_up && self.tidy_up(engine, store).await {
             self.settle(engine, store).await;
         }
         self.everybody_has_heard(store).await;

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use landfall_store::disk::Kept;
 use landfall_tests::counters;
 
-use crate::life::{Crash, How, Setup, Told, live};
+use crate::life::{Crash, How, LowLimit, Setup, Told, live};
 use crate::script::Script;
 
 const SEEDS: u64 = 2_000;
@@ -29,7 +29,15 @@ pub fn setup(seed: u64) -> Setup {
     let crashes = (0..dice.usize(0..6)).map(|_| crash(&mut dice)).collect();
     let troubles = if dice.bool() { dice.u32(0..8) } else { 0 };
     let (tidies_up, disk_fails_in_recovery) = (dice.bool(), dice.u32(0..3) == 0);
-    Setup { seed, script, crashes, troubles, tidies_up, disk_fails_in_recovery }
+    let low_limit = low_limit(seed);
+    let tidies_up = tidies_up || low_limit.is_some();
+    Setup { seed, script, crashes, troubles, tidies_up, disk_fails_in_recovery, low_limit }
+}
+
+/// Has dice of its own: all else in the history of a seed stays as it was.
+fn low_limit(seed: u64) -> Option<LowLimit> {
+    let mut dice = Rng::with_seed(seed ^ 0x11317);
+    (dice.u32(0..10) == 0).then(|| LowLimit { run_events_max: dice.u64(5..40), lives: dice.usize(1..4) })
 }
 
 fn crash(dice: &mut Rng) -> Crash {

@@ -211,6 +211,11 @@ fn after_success(run: &Run, stage: Stage, facts: &Facts, now_ms: u64) -> Option<
         Facts::Checkout(checkout) => Some(&*checkout.settings),
         _ => run.settings.as_deref(),
     };
+    begin_behind(run, stage, settings, now_ms)
+}
+
+/// Begins the stage behind a concluded one. None: it needs the lane, which the run has to queue for.
+fn begin_behind(run: &Run, stage: Stage, settings: Option<&Settings>, now_ms: u64) -> Option<Event> {
     match next_stage(Some(stage), settings) {
         Some(next) if next.needs_lane() && run.entry.is_none() => None,
         Some(next) => Some(started(next, 1, settings, now_ms)),
@@ -281,11 +286,8 @@ fn resolve(run: &Run, at: Blocked, decision: Decision, now_ms: u64) -> Result<Ve
         }
         (Decision::Retry, _) => Ok(vec![unparked]),
         (Decision::Skip { reason }, Blocked::Stage { stage, .. }) if stage.is_skippable() => {
-            let then = match next_stage(Some(stage), run.settings.as_deref()) {
-                Some(next) => started(next, 1, run.settings.as_deref(), now_ms),
-                None => live_or_parked(run, now_ms),
-            };
-            Ok(vec![unparked, Event::StageSkipped { stage, reason }, then])
+            let then = begin_behind(run, stage, run.settings.as_deref(), now_ms);
+            Ok([unparked, Event::StageSkipped { stage, reason }].into_iter().chain(then).collect())
         }
         (Decision::Skip { .. }, Blocked::Stage { stage, .. }) => Err(Rejected::NotSkippable(stage.name())),
         (Decision::Skip { .. }, Blocked::Rollback { .. }) => Err(Rejected::NotSkippable("a rollback")),

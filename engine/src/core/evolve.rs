@@ -71,14 +71,14 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
     let state = run.state;
     match (&run.phase, event) {
         (Phase::Ready, Event::StageStarted { stage, attempt, deadline_ms }) => {
-            let has_lane = !stage.needs_lane() || run.entry.is_some();
-            (comes_next(run, *stage) && *attempt == 1 && has_lane && run.cancel.is_none())
+            (comes_next(run, *stage) && *attempt == 1 && has_lane(run, *stage) && run.cancel.is_none())
                 .then(|| (state, working(*stage, *attempt, *deadline_ms)))
         }
         (
             Phase::RetryDue { stage: due, attempt: nth, .. },
             Event::StageStarted { stage, attempt, deadline_ms },
-        ) => (due == stage && nth == attempt).then(|| (state, working(*stage, *attempt, *deadline_ms))),
+        ) => (due == stage && nth == attempt && has_lane(run, *stage))
+            .then(|| (state, working(*stage, *attempt, *deadline_ms))),
         (Phase::Working(work), Event::StageRecovered { stage, attempt, .. })
             if is(work, *stage, *attempt) =>
         {
@@ -295,6 +295,8 @@ fn parked(at: Blocked, reason: &str, since_ms: u64) -> Phase {
 
 fn unparked(at: Blocked, decision: &Decision, now_ms: u64) -> Phase {
     match (at, decision) {
+        // No try was made: the stage begins as it does in every run, in its lane.
+        (Blocked::Stage { attempt: 0, .. }, Decision::Retry) => Phase::Ready,
         (Blocked::Stage { stage, attempt }, Decision::Retry) => {
             Phase::RetryDue { stage, attempt: attempt + 1, due_ms: now_ms }
         }
@@ -315,6 +317,10 @@ fn comes_next(run: &Run, stage: Stage) -> bool {
     let without =
         Stage::ALL.into_iter().rev().find(|before| *before < stage && *before != Stage::ReleaseCommand);
     needs(stage) == run.state && (run.done == before || run.done == without)
+}
+
+fn has_lane(run: &Run, stage: Stage) -> bool {
+    !stage.needs_lane() || run.entry.is_some()
 }
 
 /// Returns the only number that the next rollback may have; None where none may begin.

@@ -1,11 +1,11 @@
 //! Every state with every event: legal or refused, as a table that a person can read.
 
 use crate::sample::*;
-use landfall_engine::core::command::{Command, Outcome, RollbackOutcome};
+use landfall_engine::core::command::{Command, RollbackOutcome};
 use landfall_engine::core::event::{Decision, Event, Found};
 use landfall_engine::core::evolve::{Place, evolve, phase_name};
-use landfall_engine::core::run::{Phase, Run, RunState};
-use landfall_engine::core::settings::{ReleaseSettings, Settings};
+use landfall_engine::core::length::decide_within;
+use landfall_engine::core::run::{Blocked, Phase, Run, RunState};
 use landfall_engine::core::stage::Stage;
 
 /// Stories that between them come through every state and phase.
@@ -38,6 +38,8 @@ fn stories() -> Vec<Story> {
         running(Stage::Test).when(unknown(Stage::Test)).when(abort()),
         running(Stage::Smoke).when(unknown(Stage::Smoke)).when(Command::Resolve(Decision::Retry)),
         running(Stage::Smoke).when(unknown(Stage::Smoke)).when(cancel()),
+        parked_outside_the_lane(running(Stage::PushImage)).when(Command::Resolve(Decision::Retry)),
+        parked_outside_the_lane(migrating()).when(skip()),
     ];
     stories.extend(
         Stage::ALL
@@ -49,14 +51,14 @@ fn stories() -> Vec<Story> {
 }
 
 fn with_release_command() -> Story {
-    let release = ReleaseSettings { command: "flask db upgrade".into(), timeout_ms: 60_000 };
-    let settings = Settings { release: Some(release), ..settings() };
-    let checked_out = report(Stage::Checkout, 1, Outcome::Succeeded(facts(Stage::Checkout, settings)));
-    let story = nothing().when(Command::Push(push())).when(checked_out);
-    let story = [Stage::Test, Stage::Build, Stage::PushImage]
-        .into_iter()
-        .fold(story, |story, stage| story.when(green(stage)));
-    story.when(Command::EnterLane)
+    migrating().when(green(Stage::PushImage)).when(Command::EnterLane)
+}
+
+/// A run that came to its limit before its lane.
+fn parked_outside_the_lane(story: Story) -> Story {
+    let max = story.run().seq;
+    let decided = decide_within(max, &story.lane, story.run.as_ref(), green(Stage::PushImage), story.now_ms);
+    story.then_recorded(decided.expect("it is parked"))
 }
 
 /// The run after each event of each story, once for each state, phase, stage done and cancel.
@@ -148,6 +150,24 @@ fn an_event_out_of_order_or_of_another_run_is_illegal() {
             run_id(1)
         )
     );
+}
+
+#[test]
+fn no_stage_that_needs_the_lane_begins_outside_it_whatever_was_decided() {
+    let outside = running(Stage::PushImage).when(green(Stage::PushImage)).run().clone();
+    let after = |run: Run, event: &Event| {
+        let place = Place { run_id: run.id, seq: run.seq + 1, at_ms: NOW_MS };
+        evolve(Some(run), place, event).expect("a legal move")
+    };
+    for stage in Stage::ALL.into_iter().filter(|stage| stage.needs_lane()) {
+        for attempt in 0..3 {
+            let at = Blocked::Stage { stage, attempt };
+            let parked = after(outside.clone(), &Event::RunParked { at, reason: "no".into() });
+            let retried = after(parked, &Event::RunUnparked { decision: Decision::Retry });
+            let begun = Event::StageStarted { stage, attempt: attempt + 1, deadline_ms: NOW_MS };
+            assert!(!is_legal(&retried, &begun), "{stage}/{}", attempt + 1);
+        }
+    }
 }
 
 #[test]

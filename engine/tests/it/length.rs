@@ -1,6 +1,7 @@
 //! A run that has grown long begins no more stages, and can be ended all the same.
 
 use landfall_engine::core::command::{Command, Rejected, RollbackOutcome};
+use landfall_engine::core::effect::{Effect, next_stage};
 use landfall_engine::core::event::{Decision, Event, Found};
 use landfall_engine::core::length::decide_within;
 use landfall_engine::core::run::{Blocked, Phase, RunState};
@@ -20,6 +21,11 @@ fn at_the_limit(story: &Story, command: Command) -> Result<Vec<Event>, Rejected>
 
 fn abort() -> Command {
     Command::Resolve(Decision::Abort { reason: "no".into() })
+}
+
+/// A run with a release command whose image is pushed, and that queues for its lane.
+fn migrating_outside_the_lane() -> Story {
+    migrating().when(green(Stage::PushImage)).and_next(Some(Effect::EnterLane))
 }
 
 fn names(events: &[Event]) -> Vec<&'static str> {
@@ -88,7 +94,11 @@ fn what_serves_users_already_is_checked_however_long_its_run_is() {
         evidence: "?".into(),
     };
     let parked = story.then_recorded(decided).when(recover);
-    assert_eq!(ways_on(parked.run().seq, parked.run()), [Way::Skip, Way::Abort]);
+    assert_eq!(ways_on(parked.run().seq, parked.run()), [Way::Retry, Way::Skip, Way::Abort]);
+    let retried = at_the_limit(&parked, Command::Resolve(Decision::Retry)).unwrap();
+    assert_eq!(names(&retried), ["run_unparked"]);
+    let due = parked.then_recorded(retried);
+    assert_eq!(names(&at_the_limit(&due, Command::Proceed).unwrap()), ["stage_started"]);
 }
 
 #[test]
@@ -103,6 +113,68 @@ fn a_long_run_does_not_queue_for_a_lane_that_it_could_not_use() {
                 .unwrap();
         assert_eq!(names(&decided), expected);
     }
+}
+
+#[test]
+fn a_long_run_whose_turn_comes_is_parked_outside_its_lane() {
+    for waiting in [running(Stage::PushImage).when(green(Stage::PushImage)), migrating_outside_the_lane()] {
+        let stage = next_stage(waiting.run().done, waiting.run().settings.as_deref()).unwrap();
+        let seq = waiting.run().seq;
+        let decided = at_the_limit(&waiting, Command::EnterLane).unwrap();
+        let [Event::RunParked { at, reason }] = &decided[..] else { panic!("{decided:?}") };
+        assert_eq!(*at, Blocked::Stage { stage, attempt: 0 });
+        assert!(reason.starts_with(&format!("the run has {seq} events")), "{reason}");
+        let parked = waiting.then_recorded(decided);
+        assert_eq!((parked.lane.holder, parked.run().holds_lane()), (None, false));
+    }
+}
+
+#[test]
+fn a_run_that_was_parked_outside_its_lane_goes_on_by_the_lane() {
+    for stage in [Stage::ReleaseCommand, Stage::Deploy] {
+        let story = match stage {
+            Stage::ReleaseCommand => migrating_outside_the_lane(),
+            _ => running(Stage::PushImage).when(green(Stage::PushImage)),
+        };
+        let parked = at_the_limit(&story, Command::EnterLane).unwrap();
+        let parked = story.then_recorded(parked);
+        assert_eq!(ways_on(parked.run().seq, parked.run()), [Way::Abort]);
+        let retried = parked
+            .clone()
+            .when(Command::Resolve(Decision::Retry))
+            .then(["run_unparked"])
+            .and_next(Some(Effect::EnterLane))
+            .when(Command::EnterLane)
+            .then(["deployment_started", "stage_started"]);
+        assert_eq!(retried.stage_in_flight(), Some(stage));
+        // What came in between is looked at when the run enters, as for every run.
+        let mut late = parked.clone().when(Command::Resolve(Decision::Retry));
+        late.lane.newest.insert("main".into(), run_id(2));
+        late.when(Command::EnterLane).then(["run_failed", "run_closed"]);
+        if stage.is_skippable() {
+            let skipped = parked
+                .when(Command::Resolve(Decision::Skip { reason: "by hand".into() }))
+                .then(["run_unparked", "stage_skipped"])
+                .and_next(Some(Effect::EnterLane))
+                .when(Command::EnterLane)
+                .then(["deployment_started", "stage_started"]);
+            assert_eq!(skipped.stage_in_flight(), Some(Stage::Deploy));
+        }
+    }
+}
+
+#[test]
+fn a_skip_that_makes_a_run_too_long_for_its_lane_parks_it_again() {
+    let story = migrating_outside_the_lane();
+    let parked = at_the_limit(&story, Command::EnterLane).unwrap();
+    let parked = story.then_recorded(parked);
+    let skip = Command::Resolve(Decision::Skip { reason: "by hand".into() });
+    let max = parked.run().seq + 1;
+    let decided = decide_within(max, &parked.lane, parked.run.as_ref(), skip, parked.now_ms).unwrap();
+    assert_eq!(names(&decided), ["run_unparked", "stage_skipped", "run_parked"]);
+    let again = parked.then_recorded(decided);
+    let at = Blocked::Stage { stage: Stage::Deploy, attempt: 0 };
+    assert_eq!(again.run().parked().map(|parked| parked.at), Some(at));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use landfall_engine::core::facts::{
 };
 use landfall_engine::core::lane::{Lane, LaneId, Release};
 use landfall_engine::core::run::{Run, RunId};
-use landfall_engine::core::settings::{NotifySettings, Settings};
+use landfall_engine::core::settings::{NotifySettings, ReleaseSettings, Settings};
 use landfall_engine::core::stage::Stage;
 use uuid::Uuid;
 
@@ -147,6 +147,16 @@ pub fn running(stage: Stage) -> Story {
     }
     assert_eq!(story.stage_in_flight(), Some(stage), "the story did not come to {stage}");
     story
+}
+
+/// Begins a story with a run that pushes its image, and has a release command.
+#[track_caller]
+pub fn migrating() -> Story {
+    let release = ReleaseSettings { command: "flask db upgrade".into(), timeout_ms: 60_000 };
+    let settings = Settings { release: Some(release), ..settings() };
+    let checked_out = report(Stage::Checkout, 1, Outcome::Succeeded(facts(Stage::Checkout, settings)));
+    let story = nothing().when(Command::Push(push())).when(checked_out);
+    [Stage::Test, Stage::Build].into_iter().fold(story, |story, stage| story.when(green(stage)))
 }
 
 impl Story {
