@@ -112,7 +112,7 @@ pub(crate) struct Shared {
     /// The newest run: runs are compared by their ids, so each gets one above all before it.
     newest: Mutex<Option<RunId>>,
     tasks: TaskTracker,
-    /// How often a run has left its place.
+    /// How often a run that was recorded has left its place.
     departures: watch::Sender<u64>,
     halted: watch::Sender<Option<String>>,
 }
@@ -197,7 +197,7 @@ impl Engine {
         Ok(self.shared.admits(&self.shared.driven(), lane, false)?)
     }
 
-    /// Returns a count that rises whenever a run leaves its place: a trigger that was [`EngineError::Busy`] may be
+    /// Returns a count that rises whenever a run that was recorded leaves its place: a trigger that was [`EngineError::Busy`] may be
     /// taken then.
     pub fn departures(&self) -> watch::Receiver<u64> {
         self.shared.departures.subscribe()
@@ -475,7 +475,8 @@ impl Engine {
                 Ok(Triggered { run_id, fresh: true })
             }
             Err(error) => {
-                shared.leave(run_id);
+                // No departure: whoever waits for one would be woken by its own refusal, again and again.
+                shared.driven().remove(&run_id);
                 match error {
                     EngineError::Append(AppendError::Claimed { by, .. }) => {
                         Ok(Triggered { run_id: by, fresh: false })
@@ -574,15 +575,11 @@ impl Shared {
 
     /// Takes a run off the list of the driven ones, and looks for what it left behind.
     pub(crate) fn forget(&self, run: &Run) {
-        self.leave(run.id);
+        self.driven().remove(&run.id);
+        self.departures.send_modify(|departures| *departures += 1);
         if run.is_closed() {
             self.sweep_due.notify_one();
         }
-    }
-
-    fn leave(&self, run_id: RunId) {
-        self.driven().remove(&run_id);
-        self.departures.send_modify(|departures| *departures += 1);
     }
 
     /// Returns the runs that are driven, or about to be.

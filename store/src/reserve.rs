@@ -28,6 +28,12 @@ const NAME: &str = "reserve";
 /// What is given back at a time: room for hundreds of events.
 const PIECE_BYTES: u64 = 1024 * 1024;
 
+/// After a disk did not let the reserve be set aside, another try is worth it once its free room differs by so much.
+const TRY_AGAIN_BYTES: u64 = 1024 * 1024;
+
+/// No try has failed.
+const NEVER: u64 = u64::MAX;
+
 /// Room that is kept free on a disk.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -45,6 +51,19 @@ pub(crate) struct Reserve {
     changing: Mutex<()>,
     /// True while a thread sets it aside again for those who print: one is enough.
     is_asked: AtomicBool,
+    /// True while the file grows: what is free has fallen, and what is missing has not yet.
+    is_growing: AtomicBool,
+    /// How much was free when the file last could not grow.
+    failed_at: AtomicU64,
+}
+
+/// Keeps a flag raised, whatever becomes of the thread.
+struct Raised<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Raised<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 impl Reserve {
@@ -53,8 +72,10 @@ impl Reserve {
         let there = disk.open(NAME).and_then(|file| file.len()).unwrap_or(0);
         let left = AtomicU64::new(there.min(bytes));
         let (in_use, is_asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (is_growing, failed_at) = (AtomicBool::new(false), AtomicU64::new(NEVER));
         let changing = Mutex::default();
-        let reserve = Self { disk, place, bytes, low_bytes, left, in_use, changing, is_asked };
+        let reserve =
+            Self { disk, place, bytes, low_bytes, left, in_use, changing, is_asked, is_growing, failed_at };
         if there > bytes
             && let Err(error) = reserve.cut(bytes)
         {
@@ -101,14 +122,21 @@ impl Reserve {
         if !self.in_use.load(Ordering::Acquire) {
             return true;
         }
-        let has_room = self.free() >= self.needed();
-        if has_room && !self.is_asked.swap(true, Ordering::AcqRel) {
+        let free = self.free();
+        if free < self.needed() {
+            // Asked behind the disk: whoever sets the reserve aside has found room for it and for more.
+            return self.is_growing.load(Ordering::Acquire) || !self.in_use.load(Ordering::Acquire);
+        }
+        if self.is_worth_a_try(free) && !self.is_asked.swap(true, Ordering::AcqRel) {
+            let reserve = Arc::clone(self);
+            let asked = Raised(move || reserve.is_asked.store(false, Ordering::Release));
             let reserve = Arc::clone(self);
             let set_aside = move || {
+                // Dropped with the closure, also where that is never called.
+                let _asked = asked;
                 if let Err(low) = reserve.admits() {
                     tracing::warn!(%low, "the room that there was is gone again");
                 }
-                reserve.is_asked.store(false, Ordering::Release);
             };
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn_blocking(set_aside)),
@@ -116,7 +144,13 @@ impl Reserve {
                 Err(_) => set_aside(),
             }
         }
-        has_room
+        true
+    }
+
+    /// Tells whether the disk has changed since the reserve could not be set aside: not each line asks for it.
+    fn is_worth_a_try(&self, free: u64) -> bool {
+        let failed_at = self.failed_at.load(Ordering::Acquire);
+        failed_at == NEVER || free.abs_diff(failed_at) >= TRY_AGAIN_BYTES
     }
 
     /// Tells whether there is room for a new run, and sets the reserve aside again where it was used.
@@ -124,9 +158,18 @@ impl Reserve {
         let _changing = self.changing();
         let (free_bytes, missing) = (self.free(), self.missing());
         let needed_bytes = self.needed();
-        if free_bytes < needed_bytes || (missing > 0 && !self.fill_up()) {
-            return Err(Low { place: self.place.clone(), free_bytes, needed_bytes });
+        let low = || Low { place: self.place.clone(), free_bytes, needed_bytes };
+        if free_bytes < needed_bytes {
+            return Err(low());
         }
+        self.is_growing.store(true, Ordering::Release);
+        let _growing = Raised(|| self.is_growing.store(false, Ordering::Release));
+        if missing > 0 && !self.fill_up() {
+            self.failed_at.store(free_bytes.min(NEVER - 1), Ordering::Release);
+            return Err(low());
+        }
+        self.failed_at.store(NEVER, Ordering::Release);
+        // Before the flag falls: whoever finds it down finds this.
         self.in_use.store(false, Ordering::Release);
         Ok(())
     }
@@ -173,3 +216,7 @@ impl Reserve {
         file.sync_data()
     }
 }
+
+#[cfg(test)]
+#[path = "reserve_tests.rs"]
+mod tests;

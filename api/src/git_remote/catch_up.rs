@@ -9,9 +9,9 @@ use std::path::Path;
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::{BoxError, ReadError, RunQuery};
 use landfall_engine::{Engine, EngineError};
-use tokio::process::Command;
 use uuid::Uuid;
 
+use super::heads::branch_heads;
 use super::telling::{self, TRIGGER, TriggerError};
 use super::waiting::Late;
 use crate::server::{App, app_name, bare_repository};
@@ -36,24 +36,6 @@ fn repositories(root: &Path) -> Vec<String> {
     apps.filter(|app| app_name(app).is_ok()).collect()
 }
 
-/// Returns every branch of a repository of ours, with its head.
-pub(super) async fn branch_heads(repository: &Path) -> io::Result<Vec<(String, String)>> {
-    let mut command = Command::new("git");
-    command.args(["-c", "safe.directory=*", "-C"]).arg(repository);
-    command.args(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/"]).kill_on_drop(true);
-    let answer = command.output().await?;
-    if !answer.status.success() {
-        let said = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
-        return Err(io::Error::other(format!("git for-each-ref: {said}")));
-    }
-    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let heads = text.lines().filter_map(|line| {
-        let (sha, reference) = line.split_once(' ')?;
-        Some((reference.strip_prefix("refs/heads/")?.to_owned(), sha.to_owned()))
-    });
-    Ok(heads.collect())
-}
-
 async fn catch_up(app: &App, name: &str) -> io::Result<()> {
     let repository = bare_repository(&app.data, name);
     for (branch, sha) in branch_heads(&repository).await? {
@@ -73,14 +55,18 @@ async fn catch_up_branch(
     branch: &str,
     sha: &str,
 ) -> Result<(), BoxError> {
-    // A head without a usable configuration had its say when it was pushed, or has it with the next push.
-    let Ok(on_push) = telling::read_config(repository, sha, name).await else { return Ok(()) };
-    let is_deployed = on_push.branches.iter().any(|deployed| deployed == branch);
-    if !is_deployed || has_run(&app.engine, name, branch, sha).await? {
+    let on_push = telling::read_config(repository, sha, name).await;
+    if on_push.as_ref().is_ok_and(|on_push| !on_push.names(branch)) {
+        return Ok(());
+    }
+    let Heard::No { before } = last_heard(&app.engine, name, branch, sha).await? else { return Ok(()) };
+    // As when it was pushed: a configuration that can't be used is told by a run.
+    if on_push.is_err() && !telling::on_push_before(repository, before.as_deref(), name).await.names(branch) {
         return Ok(());
     }
     let claim = format!("catch-up:{name}:{branch}:{sha}:{}", Uuid::new_v4());
     let late = Late { sha: sha.to_owned(), actor: "catch-up".into(), claim };
+    let _turn = app.git.turns.take(name).await;
     match telling::trigger(&app.engine, repository, name, branch, &late).await {
         Ok(run) => tracing::warn!(
             app = name, branch, sha, %run,
@@ -98,8 +84,15 @@ async fn catch_up_branch(
     Ok(())
 }
 
-/// Tells whether the branch's last push, or any later trigger, led to a run of this commit.
-async fn has_run(engine: &Engine, app: &str, branch: &str, sha: &str) -> Result<bool, ReadError> {
+/// What the log knows of a branch's head.
+enum Heard {
+    /// The branch's last push, or a later trigger, led to a run of it.
+    Yes,
+    /// None did. The last push that led to a run was of this commit.
+    No { before: Option<String> },
+}
+
+async fn last_heard(engine: &Engine, app: &str, branch: &str, sha: &str) -> Result<Heard, ReadError> {
     let mut before: Option<RunId> = None;
     loop {
         let query = RunQuery { app: Some(app.to_owned()), before, limit: PAGE, ..RunQuery::default() };
@@ -107,15 +100,15 @@ async fn has_run(engine: &Engine, app: &str, branch: &str, sha: &str) -> Result<
         let of_branch = page.iter().filter(|run| run.commit.branch.as_deref() == Some(branch));
         for run in of_branch {
             if run.commit.sha == sha {
-                return Ok(true);
+                return Ok(Heard::Yes);
             }
             if run.trigger == TRIGGER {
-                return Ok(false);
+                return Ok(Heard::No { before: Some(run.commit.sha.clone()) });
             }
         }
         before = page.last().map(|run| run.id);
         if page.len() < PAGE {
-            return Ok(false);
+            return Ok(Heard::No { before: None });
         }
     }
 }

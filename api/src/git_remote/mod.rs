@@ -16,10 +16,12 @@
 mod catch_up;
 mod cgi;
 mod gate;
+mod heads;
 mod hooks;
 mod protocol;
 mod pushes;
 mod telling;
+mod turns;
 mod waiting;
 
 use std::io;
@@ -38,6 +40,7 @@ pub use protocol::{PUSH_VARIABLE, SOCKET_VARIABLE, Told, Update, say_to_server};
 pub use waiting::trigger_what_waits;
 
 use pushes::Pushes;
+use turns::Turns;
 use waiting::Waiting;
 
 /// The longest path a unix socket may have.
@@ -63,6 +66,8 @@ pub struct GitRemote {
     pushes: Arc<Pushes>,
     /// What was pushed when there was no room for its run.
     waiting: Waiting,
+    /// Held from the look at a branch to the trigger of what was seen.
+    turns: Turns,
     /// Gits that must be let finish.
     receiving: TaskTracker,
 }
@@ -95,8 +100,14 @@ impl GitRemote {
             exe: exe.to_owned(),
             pushes: Arc::default(),
             waiting: Waiting::default(),
+            turns: Turns::default(),
             receiving: TaskTracker::new(),
         })
+    }
+
+    /// Returns how many pushes of an app are being triggered, or wait until another is: they go one at a time.
+    pub fn in_line(&self, app: &str) -> usize {
+        self.turns.in_line(app)
     }
 
     /// Waits until every git that receives a push has ended.

@@ -13,10 +13,12 @@ use landfall_engine::{Engine, EngineError};
 use landfall_stages::config::{self, CONFIG_FILE, PYPROJECT_FILE};
 use landfall_stages::git::{self, GitError};
 use tokio::sync::mpsc::Sender;
+use tokio::time::error::Elapsed;
 
+use super::heads::{READ_TIMEOUT, head};
 use super::protocol::{Told, Update};
 use super::pushes::Push;
-use super::waiting::Late;
+use super::waiting::{Late, forget_deleted};
 use crate::error::ApiError;
 use crate::lines::EventLines;
 use crate::server::{App, bare_repository};
@@ -67,20 +69,17 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         return Answer::line(format!("landfall: {}: only branches are deployed", update.reference));
     };
     if is_nothing(&update.new) {
+        forget_deleted(app, &push.app, branch).await;
         return Answer::line(format!(
             "landfall: branch {branch} deleted; nothing is deployed by that, and what is live stays live"
         ));
     }
     let mut answer = Answer::default();
-    let (branches, problem) = match read_config(repository, &update.new, &push.app).await {
-        Ok(on_push) => (on_push.branches, None),
-        Err(problem) => {
-            // The commit does not say which branches are deployed; the one before it may.
-            let before = read_config(repository, &update.old, &push.app).await.unwrap_or_default();
-            (before.branches, Some(problem))
-        }
+    let (on_push, problem) = match read_config(repository, &update.new, &push.app).await {
+        Ok(on_push) => (on_push, None),
+        Err(problem) => (on_push_before(repository, Some(&update.old), &push.app).await, Some(problem)),
     };
-    if !branches.iter().any(|deployed| deployed == branch) {
+    if !on_push.names(branch) {
         if let Some(problem) = problem {
             answer.lines.push("landfall: this configuration can't be used:".into());
             answer.lines.extend(problem.lines().map(|line| format!("  {line}")));
@@ -88,7 +87,7 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         answer.lines.push(format!(
             "landfall: branch {branch} is not deployed; `branches` of [on.push] names {}. \
              Push to one of them, or add {branch} to it",
-            listed(&branches)
+            listed(&on_push.branches)
         ));
         return answer;
     }
@@ -99,25 +98,12 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         // repetition of the first push, and would never be deployed.
         claim: format!("push:{}:{}:{}:{}:{}", push.app, update.reference, update.old, update.new, push.id),
     };
+    let _turn = app.git.turns.take(&push.app).await;
     // A configuration that can't be used is told by the run, whose checkout fails with it: so there is a record.
     match trigger(&app.engine, repository, &push.app, branch, &late).await {
         Ok(run) => answer.run = Some(run),
         Err(error) if error.is_no_room() => {
-            app.git.waiting.add(&push.app, branch, late);
-            tracing::warn!(
-                app = push.app,
-                branch,
-                error = &error as &dyn std::error::Error,
-                "a push waits for room"
-            );
-            answer.lines.push(format!(
-                "landfall: NOT DEPLOYED YET: the push to {branch} is in git and its run waits for room: {}",
-                error.told()
-            ));
-            answer.lines.push(
-                "  the run begins as soon as there is room, also after a restart; nothing has to be pushed again"
-                    .into(),
-            );
+            answer.lines = wait_for_room(app, &push.app, repository, branch, late, error).await;
         }
         Err(TriggerError::Engine(EngineError::Rejected(Rejected::Held { sha, since, reason }))) => {
             answer.refused = true;
@@ -144,11 +130,57 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
     answer
 }
 
+/// Lets a head that was refused wait for room, and returns what its pusher is told. Whoever calls it has the turn.
+async fn wait_for_room(
+    app: &App,
+    name: &str,
+    repository: &Path,
+    branch: &str,
+    late: Late,
+    error: TriggerError,
+) -> Vec<String> {
+    tracing::warn!(app = name, branch, error = &error as &dyn std::error::Error, "a push waits for room");
+    match head(repository, branch).await {
+        // The newer push may be waiting already, and must not be put out of its place.
+        Ok(head) if head.as_ref() != Some(&late.sha) => {
+            vec![format!(
+                "landfall: NOT DEPLOYED: branch {branch} has moved on since, and what is newer goes first"
+            )]
+        }
+        Ok(_) => {
+            app.git.waiting.add(name, branch, late);
+            let told = error.told();
+            vec![
+                format!(
+                    "landfall: NOT DEPLOYED YET: the push to {branch} is in git and its run waits for room: {told}"
+                ),
+                "  the run begins as soon as there is room, also after a restart; nothing has to be pushed again"
+                    .into(),
+            ]
+        }
+        Err(git) => {
+            tracing::error!(
+                app = name,
+                branch,
+                error = &git as &dyn std::error::Error,
+                "a push was not recorded"
+            );
+            vec![format!(
+                "landfall: NOT DEPLOYED: there is no room for a run of {branch}: {}; it is deployed when the server \
+                 next starts, or by the next push",
+                error.told()
+            )]
+        }
+    }
+}
+
 /// Why a push has no run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TriggerError {
     #[error("could not read the commit")]
     Git(#[from] GitError),
+    #[error("git did not say in {} s what the commit is", READ_TIMEOUT.as_secs())]
+    Slow(#[from] Elapsed),
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -163,12 +195,13 @@ impl TriggerError {
     fn told(self) -> String {
         match self {
             Self::Git(error) => error.to_string(),
+            Self::Slow(_) => self.to_string(),
             Self::Engine(error) => ApiError::from(error).problem().detail,
         }
     }
 }
 
-/// Starts a run for a branch's head. Durable when it returns.
+/// Starts a run for a branch's head. Durable when it returns. Whoever calls it has the app's turn.
 pub(super) async fn trigger(
     engine: &Engine,
     repository: &Path,
@@ -176,7 +209,7 @@ pub(super) async fn trigger(
     branch: &str,
     Late { sha, actor, claim }: &Late,
 ) -> Result<RunId, TriggerError> {
-    let request = request(repository, app, branch, sha).await?;
+    let request = tokio::time::timeout(READ_TIMEOUT, request(repository, app, branch, sha)).await??;
     Ok(engine.trigger(request, actor, Some(claim.clone())).await?.run_id)
 }
 
@@ -201,6 +234,14 @@ pub(super) async fn read_config(repository: &Path, sha: &str, app: &str) -> Resu
     }
     let show = |wanted: &str| files.iter().find(|(name, _)| *name == wanted)?.1.clone();
     config::read_at_commit(show, app).map(|(settings, _)| settings.on_push)
+}
+
+/// Returns which pushes start a run where the pushed commit can't say so: as the one before it does, or by default.
+pub(super) async fn on_push_before(repository: &Path, before: Option<&str>, app: &str) -> OnPush {
+    match before {
+        Some(sha) => read_config(repository, sha, app).await.unwrap_or_default(),
+        None => OnPush::default(),
+    }
 }
 
 /// Tells what is to be said, then of runs until each is settled.

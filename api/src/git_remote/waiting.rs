@@ -10,7 +10,7 @@ use landfall_engine::EngineError;
 use landfall_engine::core::lane::LaneId;
 use tokio::sync::Notify;
 
-use super::catch_up::branch_heads;
+use super::heads::head;
 use super::telling::{self, TriggerError};
 use crate::server::{App, bare_repository};
 
@@ -28,37 +28,55 @@ pub(super) struct Late {
     pub(super) claim: String,
 }
 
-/// App, branch and head: of two pushes to a branch, the one that is heard of last need not be the newer.
-type Key = (String, String, String);
+/// The heads that wait, by app and branch.
+type Heads = BTreeMap<String, BTreeMap<String, Late>>;
 
-/// The heads whose runs wait for room.
+/// The heads whose runs wait for room: one a branch at most, the newest. A branch that is deleted waits no more, so
+/// there are never more of them than branches in git.
+///
+/// Whoever adds or removes one has the app's turn.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    heads: Mutex<BTreeMap<Key, Late>>,
+    heads: Mutex<Heads>,
     added: Notify,
 }
 
 impl Waiting {
-    /// Notes a head that was refused for want of room.
+    /// Notes a branch's head that was refused for want of room, in the place of the one before it.
     pub(super) fn add(&self, app: &str, branch: &str, late: Late) {
-        self.heads().insert((app.to_owned(), branch.to_owned(), late.sha.clone()), late);
+        self.heads().entry(app.to_owned()).or_default().insert(branch.to_owned(), late);
         self.added.notify_one();
     }
 
-    /// Takes a head off, unless another has taken its place.
-    fn remove(&self, key: &Key, late: &Late) {
+    fn get(&self, app: &str, branch: &str) -> Option<Late> {
+        self.heads().get(app)?.get(branch).cloned()
+    }
+
+    fn remove(&self, app: &str, branch: &str) {
         let mut heads = self.heads();
-        if heads.get(key) == Some(late) {
-            heads.remove(key);
+        let Some(of_app) = heads.get_mut(app) else { return };
+        of_app.remove(branch);
+        if of_app.is_empty() {
+            heads.remove(app);
         }
     }
 
-    fn all(&self) -> BTreeMap<Key, Late> {
+    fn all(&self) -> Heads {
         self.heads().clone()
     }
 
-    fn heads(&self) -> MutexGuard<'_, BTreeMap<Key, Late>> {
+    fn heads(&self) -> MutexGuard<'_, Heads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets what waits of a branch that was deleted, unless it has been pushed again since.
+pub(super) async fn forget_deleted(app: &App, name: &str, branch: &str) {
+    let _turn = app.git.turns.take(name).await;
+    if app.git.waiting.get(name, branch).is_some()
+        && matches!(head(&bare_repository(&app.data, name), branch).await, Ok(None))
+    {
+        app.git.waiting.remove(name, branch);
     }
 }
 
@@ -75,10 +93,8 @@ async fn begin_when_there_is_room(app: &App) {
         departures.mark_unchanged();
         let waiting = app.git.waiting.all();
         let anything = !waiting.is_empty();
-        for (key, late) in waiting {
-            if is_settled(app, &key, &late).await {
-                app.git.waiting.remove(&key, &late);
-            }
+        for (name, heads) in waiting {
+            begin_those_of(app, &name, heads).await;
         }
         tokio::select! {
             () = app.git.waiting.added.notified() => {}
@@ -88,42 +104,89 @@ async fn begin_when_there_is_room(app: &App) {
     }
 }
 
-/// Asks for a run once more, and tells whether that is the last time.
-async fn is_settled(app: &App, key: &Key, late: &Late) -> bool {
-    let (name, branch, _) = key;
+/// Asks for the runs of one app, until there is no room for another.
+async fn begin_those_of(app: &App, name: &str, heads: BTreeMap<String, Late>) {
     // Git is not asked for what would be refused.
     if app.engine.admits(&LaneId::production(name)).await.is_err() {
-        return false;
+        return;
     }
+    for (branch, late) in heads {
+        // From the look at the head to the trigger, no newer push comes between.
+        let _turn = app.git.turns.take(name).await;
+        if app.git.waiting.get(name, &branch).as_ref() != Some(&late) {
+            // A newer push waits in its place.
+            continue;
+        }
+        match ask(app, name, &branch, &late).await {
+            Asked::Settled => app.git.waiting.remove(name, &branch),
+            Asked::Unanswered => {}
+            Asked::NoRoom => return,
+        }
+    }
+}
+
+/// What came of asking for a run.
+enum Asked {
+    /// It began, or is never to begin.
+    Settled,
+    /// Nobody could tell; it goes on waiting.
+    Unanswered,
+    /// There is no room, for other heads of the app neither.
+    NoRoom,
+}
+
+async fn ask(app: &App, name: &str, branch: &str, late: &Late) -> Asked {
     let repository = bare_repository(&app.data, name);
-    match branch_heads(&repository).await {
-        Ok(heads) if heads.iter().any(|(other, sha)| other == branch && *sha == late.sha) => {}
+    match head(&repository, branch).await {
+        Ok(head) if head.as_ref() == Some(&late.sha) => {}
         Ok(_) => {
             tracing::info!(app = name, branch, sha = late.sha, "the branch has moved on: no run begins");
-            return true;
+            return Asked::Settled;
         }
         Err(error) => {
             tracing::warn!(app = name, branch, %error, "the head that waits could not be looked at");
-            return false;
+            return Asked::Unanswered;
         }
     }
     match telling::trigger(&app.engine, &repository, name, branch, late).await {
-        Ok(run) => tracing::info!(app = name, branch, sha = late.sha, %run, "there is room: the run begins"),
-        Err(error) if error.is_no_room() => return false,
-        Err(TriggerError::Engine(EngineError::Stopping)) => return false,
+        Ok(run) => {
+            tracing::info!(app = name, branch, sha = late.sha, %run, "there is room: the run begins");
+            Asked::Settled
+        }
         Err(TriggerError::Engine(EngineError::Rejected(reason))) => {
             tracing::info!(app = name, branch, sha = late.sha, %reason, "this head is not deployed");
+            Asked::Settled
         }
+        Err(error) if error.is_no_room() => Asked::NoRoom,
         Err(error) => {
+            // The pusher was told that nothing has to be pushed again.
             let error: &dyn std::error::Error = &error;
-            tracing::error!(
-                app = name,
-                branch,
-                sha = late.sha,
-                error,
-                "the push was not recorded; the next start does"
-            );
+            tracing::warn!(app = name, branch, sha = late.sha, error, "the head that waits goes on waiting");
+            Asked::Unanswered
         }
     }
-    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn late(sha: &str) -> Late {
+        Late { sha: sha.into(), actor: "ada".into(), claim: format!("push of {sha}") }
+    }
+
+    #[test]
+    fn of_one_branch_only_the_newest_head_waits() {
+        let waiting = Waiting::default();
+        for sha in ["a", "b", "c"] {
+            waiting.add("shop", "main", late(sha));
+        }
+        waiting.add("shop", "master", late("a"));
+        let heads = waiting.all();
+        assert_eq!(heads.values().map(BTreeMap::len).sum::<usize>(), 2);
+        assert_eq!(heads["shop"]["main"], late("c"));
+        waiting.remove("shop", "main");
+        waiting.remove("shop", "master");
+        assert_eq!(waiting.all(), Heads::default());
+    }
 }

@@ -9,5 +9,7 @@ mod health;
 mod http;
 mod limits;
 mod live;
+mod moody;
 mod prune;
 mod push;
+mod waiting;

@@ -341,3 +341,29 @@ async fn a_head_that_was_pushed_and_never_heard_of_is_triggered_at_the_next_star
         server.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_head_that_was_never_heard_of_and_can_not_be_configured_is_recorded_at_the_next_start_and_only_once()
+ {
+    let data = tempfile::tempdir().unwrap();
+    let copy = WorkingCopy::new().await;
+    copy.commit("landfall.toml", "[on.push]\nbranches = [\"live\"]\n").await;
+    let server = TestServer::start(data.path()).await;
+    copy.push(&server.remote("shop"), &["main:live", "main"]).await;
+    server.stop().await;
+
+    let lost = copy.commit("landfall.toml", "[tset]\ncommand = 1\n").await;
+    let bare = data.path().join("git/shop.git").display().to_string();
+    copy.git(&["push", "--quiet", &bare, "main:live", "main:try"]).await;
+
+    for _ in 0..2 {
+        let server = TestServer::start(data.path()).await;
+        assert_eq!(server.states().await, [RunState::Live, RunState::Failed]);
+        let run = server.settled(server.runs().await[1]).await;
+        assert_eq!(
+            (run.commit().sha.as_str(), run.commit().branch.as_deref()),
+            (lost.as_str(), Some("live"))
+        );
+        server.stop().await;
+    }
+}

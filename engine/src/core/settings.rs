@@ -54,6 +54,13 @@ impl Default for OnPush {
     }
 }
 
+impl OnPush {
+    /// Tells whether a push to this branch starts a run.
+    pub fn names(&self, branch: &str) -> bool {
+        self.branches.iter().any(|deployed| deployed == branch)
+    }
+}
+
 /// `[test]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -46,30 +46,40 @@ impl Follower {
 
     /// Returns the next chunk and the follower behind it; None at the end.
     pub(super) async fn next(mut self) -> io::Result<Option<(OutputChunk, Self)>> {
-        if let Some(progress) = &mut self.progress {
-            let offset = self.offset;
-            let moved = progress.wait_for(|progress| progress.done || progress.len > offset).await;
-            if moved.is_ok_and(|progress| progress.len <= offset) {
-                return Ok(None);
+        loop {
+            let is_last = match &mut self.progress {
+                Some(progress) => {
+                    let offset = self.offset;
+                    let moved = progress.wait_for(|progress| progress.done || progress.len > offset).await;
+                    moved.is_ok_and(|progress| progress.done)
+                }
+                None => true,
+            };
+            let (chunk, follower) = blocking(move || self.read()).await?;
+            self = follower;
+            match chunk {
+                Some(chunk) => return Ok(Some((chunk, self))),
+                None if is_last => return Ok(None),
+                // The disk refused what it was woken for.
+                None => {}
             }
         }
-        blocking(move || self.read()).await
     }
 
-    fn read(mut self) -> io::Result<Option<(OutputChunk, Self)>> {
+    fn read(mut self) -> io::Result<(Option<OutputChunk>, Self)> {
         if let Some(live) = &self.live {
-            locked(&live.pen).write_out()?;
+            live.bring_up_to_date();
         }
         let mut bytes = vec![0; CHUNK_BYTES];
         let read = self.file.read_at(&mut bytes, self.offset)?;
         if read == 0 {
-            return Ok(None);
+            return Ok((None, self));
         }
         bytes.truncate(read);
         bytes.truncate(whole(&bytes));
         self.offset += bytes.len() as u64;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Some((OutputChunk { text, next: self.offset }, self)))
+        Ok((Some(OutputChunk { text, next: self.offset }), self))
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod compare;
 mod follow;
+mod nowhere;
 mod pruned;
 mod writer;
 
@@ -27,10 +28,11 @@ use landfall_engine::ports::{BoxError, OutputLog, OutputWriter};
 pub(crate) use compare::{said, sum};
 use follow::Follower;
 pub use follow::OutputChunk;
+use nowhere::Nowhere;
 pub(crate) use pruned::PRUNED_FILE;
 pub use pruned::Pruned;
 pub use pruned::PrunedOutput;
-use writer::{Bounds, Key, Live, LiveOutputs, Nowhere, Writer};
+use writer::{Bounds, Key, Live, LiveOutputs, Writer};
 
 use crate::reserve::Reserve;
 use crate::segment::tail::is_full;
@@ -77,7 +79,7 @@ impl OutputDir {
         let live = self.live_one(run_id, name, attempt);
         blocking(move || {
             if let Some(live) = live {
-                locked(&live.pen).write_out()?;
+                live.bring_up_to_date();
             }
             found(fs::read(path))
         })
@@ -134,11 +136,15 @@ impl OutputDir {
         }))
     }
 
-    fn create(&self, path: PathBuf, key: Key) -> io::Result<Writer> {
-        fs::create_dir_all(self.run_folder(key.0))?;
-        // A new file, not an emptied one: whoever follows the old one reads it to its end.
-        _ = found(fs::remove_file(&path))?;
-        Writer::create(path, key, self.bounds.clone(), Arc::clone(&self.live))
+    /// Returns what creates the file of an output.
+    fn creator(&self, path: PathBuf, key: Key) -> impl FnMut() -> io::Result<Writer> + Send + use<> {
+        let (folder, bounds, live) = (self.run_folder(key.0), self.bounds.clone(), Arc::clone(&self.live));
+        move || {
+            fs::create_dir_all(&folder)?;
+            // A new file, not an emptied one: whoever follows the old one reads it to its end.
+            _ = found(fs::remove_file(&path))?;
+            Writer::create(path.clone(), key.clone(), bounds.clone(), Arc::clone(&live))
+        }
     }
 
     fn follower(&self, run: RunId, name: &str, attempt: u32, offset: u64) -> io::Result<Option<Follower>> {
@@ -172,10 +178,11 @@ impl OutputLog for OutputDir {
     fn open(&self, run_id: RunId, name: &str, attempt: u32) -> Result<Box<dyn OutputWriter>, BoxError> {
         let path = self.path(run_id, name, attempt)?;
         let key = (run_id, name.to_owned(), attempt);
-        match self.create(path, key) {
+        let mut create = self.creator(path, key);
+        match create() {
             Ok(writer) => Ok(Box::new(writer)),
             // Output is not an event: a stage does not wait for room to print in.
-            Err(error) if is_full(&error) => Ok(Box::new(Nowhere)),
+            Err(error) if is_full(&error) => Ok(Box::new(Nowhere::new(create))),
             Err(error) => Err(error.into()),
         }
     }

@@ -27,7 +27,7 @@ const COLLECT_BYTES: usize = 64 * 1024;
 const COLLECT_FOR: Duration = Duration::from_millis(100);
 
 /// An output that found the disk full asks for room again after so many bytes that it could not keep: some fifty lines.
-const ASK_AGAIN_BYTES: u64 = 4 * 1024;
+pub(super) const ASK_AGAIN_BYTES: u64 = 4 * 1024;
 
 /// Run, name and attempt.
 pub(super) type Key = (RunId, String, u32);
@@ -61,6 +61,10 @@ pub(super) struct Pen {
     written_at: Instant,
     bounds: Bounds,
     dropped: Dropped,
+    /// What the disk had no room for, and no line in the file says so yet.
+    missing: Dropped,
+    /// How much at the beginning of what is collected says what is missing, and was printed by nobody.
+    notice_len: usize,
     standing: Standing,
     /// True once the disk refused: the output never counts as whole.
     has_hole: bool,
@@ -89,12 +93,17 @@ impl Default for Bounds {
 
 /// What was printed and not kept.
 #[derive(Clone, Copy, Debug, Default)]
-struct Dropped {
+pub(super) struct Dropped {
     lines: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Dropped {
+    pub(super) const fn count(&mut self, lines: u64, bytes: u64) {
+        self.lines += lines;
+        self.bytes += bytes;
+    }
+
     fn in_words(self) -> String {
         let Self { lines, bytes } = self;
         format!("{lines} {}, {bytes} bytes", if lines == 1 { "line" } else { "lines" })
@@ -107,26 +116,11 @@ enum Standing {
     Writing,
     /// It had no room for this. Once it has, the output goes on behind a line that says so.
     Full {
-        missing: Dropped,
         /// How many bytes were missing when room was last asked for.
         asked_at: u64,
     },
     /// It failed otherwise; the rest is dropped.
     Broken,
-}
-
-/// Takes the output of an attempt that began on a full disk.
-#[derive(Debug)]
-pub(super) struct Nowhere;
-
-impl OutputWriter for Nowhere {
-    fn line(&mut self, _: &str) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<OutputRef, BoxError> {
-        Err("the disk was full when the attempt began, so nothing of what it printed was kept".into())
-    }
 }
 
 /// The writer of one output.
@@ -140,13 +134,10 @@ pub(super) struct Writer {
 
 impl OutputWriter for Writer {
     fn line(&mut self, text: &str) -> Result<(), BoxError> {
-        let len = {
-            let mut pen = locked(&self.live.pen);
-            pen.line(text)?;
-            pen.len
-        };
-        self.live.progress.send_replace(Progress { len, done: false });
-        Ok(())
+        let mut pen = locked(&self.live.pen);
+        let outcome = pen.line(text);
+        self.live.tell(&pen);
+        Ok(outcome?)
     }
 
     fn finish(&mut self) -> Result<OutputRef, BoxError> {
@@ -169,6 +160,11 @@ impl Writer {
             former.end();
         }
         Ok(Self { live, path, key, others })
+    }
+
+    /// Begins behind what was printed before there was room for the file.
+    pub(super) fn miss(&self, missing: Dropped) {
+        locked(&self.live.pen).miss(missing);
     }
 
     fn leave(&self) {
@@ -199,11 +195,29 @@ impl Live {
             written_at: Instant::now(),
             bounds,
             dropped: Dropped::default(),
+            missing: Dropped::default(),
+            notice_len: 0,
             standing: Standing::Writing,
             has_hole: false,
             finished: None,
         };
         Ok(Self { pen: Mutex::new(pen), progress: watch::channel(Progress::default()).0 })
+    }
+
+    /// Writes what is collected, for somebody who wants to read. What the disk refuses is no reason to refuse what is
+    /// there; the output itself says what is missing.
+    pub(super) fn bring_up_to_date(&self) {
+        let mut pen = locked(&self.pen);
+        if let Err(error) = pen.write_out() {
+            tracing::warn!(%error, "lines of an output could not be written");
+        }
+        self.tell(&pen);
+    }
+
+    /// Tells followers how long it is: longer, or shorter where the disk refused. Told while the pen is held, so that
+    /// the last word is the newest.
+    fn tell(&self, pen: &Pen) {
+        self.progress.send_modify(|progress| progress.len = pen.len);
     }
 
     /// Writes what is collected, and lets followers end.
@@ -228,7 +242,7 @@ impl Pen {
         }
         // What comes later is dropped too, however short it is: an output with a hole in it misleads.
         if self.dropped.lines > 0 || self.len + bytes > self.bounds.bytes_max {
-            self.dropped = Dropped { lines: self.dropped.lines + 1, bytes: self.dropped.bytes + bytes };
+            self.dropped.count(1, bytes);
             return Ok(());
         }
         self.collect(text);
@@ -240,29 +254,40 @@ impl Pen {
 
     /// Tells whether the disk takes a line of so many bytes. Where it was full, it is asked for room now and then.
     fn goes_on_with(&mut self, bytes: u64) -> bool {
-        let Standing::Full { missing, asked_at } = self.standing else {
+        let Standing::Full { asked_at } = self.standing else {
             return matches!(self.standing, Standing::Writing);
         };
-        let missing = Dropped { lines: missing.lines + 1, bytes: missing.bytes + bytes };
-        let asks = missing.bytes >= asked_at + ASK_AGAIN_BYTES;
+        let asks = self.missing.bytes + bytes >= asked_at + ASK_AGAIN_BYTES;
         if asks && self.go_on_after_full() {
             return true;
         }
-        self.standing = Standing::Full { missing, asked_at: if asks { missing.bytes } else { asked_at } };
+        self.missing.count(1, bytes);
+        if asks {
+            self.standing = Standing::Full { asked_at: self.missing.bytes };
+        }
         false
+    }
+
+    fn miss(&mut self, missing: Dropped) {
+        if missing.lines > 0 {
+            self.missing = missing;
+            self.has_hole = true;
+            // Nothing was asked for yet.
+            self.standing = Standing::Full { asked_at: 0 };
+        }
     }
 
     /// Goes on where the disk was full and has room again: first with a line about what is missing.
     fn go_on_after_full(&mut self) -> bool {
-        let Standing::Full { missing, .. } = self.standing else { return false };
-        if !self.bounds.let_print() {
+        if !matches!(self.standing, Standing::Full { .. }) || !self.bounds.let_print() {
             return false;
         }
         self.standing = Standing::Writing;
         if self.ends_within_a_line() {
             self.collect("");
         }
-        self.collect(&format!("landfall: the disk was full: {} are missing here", missing.in_words()));
+        self.collect(&format!("landfall: the disk was full: {} are missing here", self.missing.in_words()));
+        self.notice_len = self.collected.len();
         true
     }
 
@@ -303,10 +328,13 @@ impl Pen {
             true => self.file.write_all(&self.collected),
             false => Err(io::ErrorKind::StorageFull.into()),
         };
-        if let Err(error) = &outcome {
-            self.lose_what_is_collected(is_full(error));
+        match &outcome {
+            Ok(()) if self.notice_len > 0 => self.missing = Dropped::default(),
+            Ok(()) => {}
+            Err(error) => self.lose_what_is_collected(is_full(error)),
         }
         self.collected.clear();
+        self.notice_len = 0;
         self.written_at = Instant::now();
         outcome
     }
@@ -316,14 +344,18 @@ impl Pen {
         // A part of it may have found room.
         self.len = self.file.metadata().map_or(before, |metadata| metadata.len());
         self.has_hole = true;
-        self.standing = match is_full {
-            true => {
-                let lines = self.collected.iter().filter(|byte| **byte == b'\n').count() as u64;
-                let bytes = (before + self.collected.len() as u64).saturating_sub(self.len);
-                Standing::Full { missing: Dropped { lines, bytes }, asked_at: bytes }
-            }
-            false => Standing::Broken,
-        };
+        if !is_full {
+            self.standing = Standing::Broken;
+            return;
+        }
+        let written = usize::try_from(self.len.saturating_sub(before)).unwrap_or(usize::MAX);
+        if self.notice_len > 0 && written >= self.notice_len {
+            self.missing = Dropped::default();
+        }
+        let lost = self.collected.get(written.max(self.notice_len)..).unwrap_or_default();
+        let lines = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.missing.count(lines, lost.len() as u64);
+        self.standing = Standing::Full { asked_at: self.missing.bytes };
     }
 
     fn finish(&mut self, path: &Path) -> io::Result<OutputRef> {

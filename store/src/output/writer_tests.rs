@@ -1,12 +1,13 @@
 //! What an output does on a disk that is full, and on one that has room again.
 
+use futures_util::StreamExt;
 use landfall_engine::ports::OutputLog;
 use tempfile::TempDir;
 
 use super::*;
 use crate::contract::samples::new_run;
 use crate::disk::FaultyDisk;
-use crate::output::OutputDir;
+use crate::output::{Nowhere, OutputDir};
 
 const MIB: u64 = 1024 * 1024;
 const RESERVE: u64 = 3 * MIB;
@@ -49,9 +50,11 @@ impl Rig {
     }
 }
 
-fn print(writer: &mut Writer, line: &str) -> io::Result<()> {
-    writer.line(line).unwrap();
-    locked(&writer.live.pen).write_out()
+fn print(writer: &Writer, line: &str) -> io::Result<()> {
+    let mut pen = locked(&writer.live.pen);
+    // It may be written at once, where the last write is long ago.
+    pen.line(line)?;
+    pen.write_out()
 }
 
 fn read(writer: &Writer) -> String {
@@ -101,15 +104,15 @@ async fn whoever_prints_does_not_wait_until_the_reserve_is_set_aside_again() {
 fn a_long_output_goes_on_behind_a_line_that_says_what_is_missing_and_is_not_whole() {
     let rig = Rig::new();
     let mut writer = rig.create();
-    print(&mut writer, "one").unwrap();
+    print(&writer, "one").unwrap();
     rig.fill_up(0);
-    print(&mut writer, "two").unwrap_err();
-    print(&mut writer, &"x".repeat(5_000)).unwrap();
+    print(&writer, "two").unwrap_err();
+    print(&writer, &"x".repeat(5_000)).unwrap();
     assert_eq!(read(&writer), "one\n", "there is no room yet");
     rig.disk.set_capacity(None);
-    print(&mut writer, "three").unwrap();
+    print(&writer, "three").unwrap();
     assert_eq!(read(&writer), "one\n", "not each line asks");
-    print(&mut writer, &"y".repeat(5_000)).unwrap();
+    print(&writer, &"y".repeat(5_000)).unwrap();
     let told = "landfall: the disk was full: 3 lines, 5011 bytes are missing here\n";
     assert_eq!(read(&writer), format!("one\n{told}{}\n", "y".repeat(5_000)));
     assert!(writer.finish().is_err(), "what has a hole is not the output of the attempt");
@@ -119,10 +122,80 @@ fn a_long_output_goes_on_behind_a_line_that_says_what_is_missing_and_is_not_whol
 fn an_output_that_ends_on_a_disk_with_room_again_says_what_is_missing() {
     let rig = Rig::new();
     let mut writer = rig.create();
-    print(&mut writer, "one").unwrap();
+    print(&writer, "one").unwrap();
     rig.fill_up(0);
-    print(&mut writer, "two").unwrap_err();
+    print(&writer, "two").unwrap_err();
     rig.disk.set_capacity(None);
     writer.finish().unwrap_err();
     assert_eq!(read(&writer), "one\nlandfall: the disk was full: 1 line, 4 bytes are missing here\n");
+}
+
+#[test]
+fn what_is_missing_is_counted_on_when_the_line_that_says_so_finds_no_room_either() {
+    let rig = Rig::new();
+    let mut writer = rig.create();
+    print(&writer, "one").unwrap();
+    rig.fill_up(0);
+    print(&writer, "two").unwrap_err();
+    rig.disk.set_capacity(None);
+    assert!(locked(&writer.live.pen).go_on_after_full());
+    rig.fill_up(0);
+    print(&writer, "three").unwrap_err();
+    rig.disk.set_capacity(None);
+    writer.finish().unwrap_err();
+    assert_eq!(read(&writer), "one\nlandfall: the disk was full: 2 lines, 10 bytes are missing here\n");
+}
+
+#[tokio::test]
+async fn what_is_there_is_read_and_followed_while_the_disk_is_full_and_what_comes_after_it() {
+    let rig = Rig::new();
+    let run = new_run();
+    let mut writer = rig.outputs.open(run, "test", 1).unwrap();
+    writer.line("one").unwrap();
+    let mut chunks = rig.outputs.follow(run, "test", 1, 0);
+    assert_eq!(chunks.next().await.unwrap().unwrap().text, "one\n");
+    rig.fill_up(0);
+    // Refused now, or as soon as somebody wants to read it.
+    _ = writer.line("two");
+    let printing = async {
+        while rig.outputs.list(run).await.unwrap()[0].len > 4 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.outputs.read(run, "test", 1).await.unwrap().unwrap(), b"one\n");
+        rig.disk.set_capacity(None);
+        writer.line(&"y".repeat(5_000)).unwrap();
+    };
+    let (next, ()) =
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(chunks.next(), printing) })
+            .await
+            .unwrap();
+    let told = "landfall: the disk was full: 1 line, 4 bytes are missing here\n";
+    assert_eq!(next.unwrap().unwrap().text, format!("{told}{}\n", "y".repeat(5_000)));
+    drop(writer);
+    assert!(chunks.next().await.is_none());
+}
+
+#[test]
+fn an_attempt_that_began_without_room_for_its_file_prints_once_there_is_some() {
+    let rig = Rig::new();
+    let mut refusals = 2;
+    let mut path = None;
+    let mut writer = Nowhere::new(|| {
+        if refusals > 0 {
+            refusals -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let writer = rig.create();
+        path = Some(writer.path.clone());
+        Ok(writer)
+    });
+    for letter in ["w", "x", "y"] {
+        writer.line("short").unwrap();
+        writer.line(&letter.repeat(5_000)).unwrap();
+    }
+    assert!(writer.finish().is_err(), "what has a hole is not the output of the attempt");
+    drop(writer);
+    let told = "landfall: the disk was full: 5 lines, 10020 bytes are missing here\n";
+    let kept = std::fs::read_to_string(path.unwrap()).unwrap();
+    assert_eq!(kept, format!("{told}{}\n", "y".repeat(5_000)));
 }
