@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use landfall_engine::core::run::RunId;
 use landfall_tests::counters::{is_long, publish};
 
-use crate::alone;
 use crate::invariants::{Checked, check};
 use crate::private_docker::PrivateDocker;
 use crate::witness::Witness;
@@ -31,7 +30,7 @@ const SERVES_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_docker_engine_that_is_restarted_in_any_stage_is_waited_for_and_the_live_app_comes_back_by_itself() {
-    let _alone = alone();
+    // With an engine of its own it is in nobody's way.
     let mut engine = PrivateDocker::start();
     let yard = Yard::on(Some(engine.host()));
     let app = App::new(yard.registry.address);

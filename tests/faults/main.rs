@@ -1,6 +1,7 @@
 //! Faults of the real world, each with the real binary: kill -9 at random moments, and outages of all that it leans on.
 //!
-//! A target of its own, whose tests with a server run one after the other: they measure what users notice.
+//! A target of its own, whose tests on the shared Docker engine run one after the other: they measure what users
+//! notice.
 
 #![expect(clippy::panic, reason = "a test that meets the unexpected ends")]
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected ends")]
@@ -27,7 +28,7 @@ mod witness;
 #[expect(dead_code, reason = "the other target uses the rest")]
 mod yard;
 
-/// Waits until no other test of this target has a server; none begins while the guard lives.
+/// Waits until no other test of this target has a server on the shared engine; none begins while the guard lives.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     // A test that failed has left nothing here that could be half done.
