@@ -197,8 +197,8 @@ impl Engine {
         Ok(self.shared.admits(&self.shared.driven(), lane, false)?)
     }
 
-    /// Returns a count that rises whenever a run that was recorded leaves its place: a trigger that was [`EngineError::Busy`] may be
-    /// taken then.
+    /// Returns a count that rises whenever a run that was recorded leaves its place: a trigger that was
+    /// [`EngineError::Busy`] may be taken then.
     pub fn departures(&self) -> watch::Receiver<u64> {
         self.shared.departures.subscribe()
     }

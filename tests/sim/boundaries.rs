@@ -20,7 +20,7 @@ use crate::script::{Act, Nature, Poison, Script, Verdict, push, sha};
 const A_RUN_MS: u64 = 20 * 60 * 1_000;
 
 /// Of the pairs of a crash and a second one in its recovery, one in this many is tried.
-const PAIRS_STRIDE: u64 = 1_600;
+const PAIRS_STRIDE: u64 = 400;
 const PAIRS_STRIDE_LONG: u64 = 40;
 
 /// A scenario, and from which of its acts on it is crashed into.
