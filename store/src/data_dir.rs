@@ -131,8 +131,8 @@ pub enum OpenError {
     #[error(
         "{} was restored from a backup of {}, and the log in it may have a server still: two of them undo each \
          other's work. Make sure that the other one is stopped for good, look at `landfall runs --open` (those go \
-         on), then start once with `landfall serve --take-over`",
-        folder.display(), timestamp(*created_ms)
+         on), then start once with `landfall serve --data {} --take-over`",
+        folder.display(), timestamp(*created_ms), folder.display()
     )]
     Restored {
         /// The folder.

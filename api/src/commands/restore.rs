@@ -55,6 +55,10 @@ pub async fn run(global: &Global, args: RestoreArgs) -> Result<u8, Fault> {
     for run in &contents.open_runs {
         said(&format!("run {run} is open, and goes on when a server starts on the folder"));
     }
+    said(
+        "nothing of it serves yet: on another machine, `landfall rollback APP --to RUN` makes a release live again, and so \
+         does the next push",
+    );
     if !args.take_over {
         said(&format!(
             "no server starts here until you say that the one that had this log is gone: `landfall serve --data {} \

@@ -84,6 +84,11 @@ pub(super) enum Part {
 }
 
 impl Part {
+    /// Tells whether it is a signed head: the public key lies beside them.
+    pub(super) fn is_signed_head(&self) -> bool {
+        matches!(self, Self::Checkpoint(name) if name.ends_with(".json"))
+    }
+
     /// Returns the path in the tar, and in the data folder.
     pub(super) fn path(&self) -> String {
         match self {

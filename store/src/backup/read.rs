@@ -186,8 +186,7 @@ impl Reading {
 
     fn finish(self) -> Result<Had, BackupError> {
         let count = |is: fn(&Part) -> bool| self.seen.iter().filter(|part| is(part)).count() as u64;
-        let (checkpoints, keys) =
-            (count(|part| matches!(part, Part::Checkpoint(_))), count(|part| matches!(part, Part::Key(_))));
+        let (checkpoints, keys) = (count(Part::is_signed_head), count(|part| matches!(part, Part::Key(_))));
         let start = self.start.ok_or_else(|| refused("it is no backup of Landfall: it is empty"))?;
         let end = self.end.ok_or_else(|| refused("the backup is cut short: its end is missing"))?;
         let meta = self.meta.ok_or_else(|| refused("the backup is damaged: META is missing"))?;

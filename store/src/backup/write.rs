@@ -117,7 +117,8 @@ fn copy_checkpoints<W: Write>(
         };
         let Some((file, len)) = open_plain(&data.join(&path))? else { continue };
         pack.add(&part, len, file)?;
-        *if matches!(part, Part::Key(_)) { &mut keys } else { &mut checkpoints } += 1;
+        keys += u64::from(matches!(part, Part::Key(_)));
+        checkpoints += u64::from(part.is_signed_head());
     }
     Ok((checkpoints, keys))
 }

@@ -140,7 +140,8 @@ async fn a_backup_of_a_held_folder_restores_to_the_same_log_and_leaves_secrets_o
     assert_eq!(contents.log_id, opened.store.log_id());
     assert_eq!((contents.runs, contents.open_runs.as_slice()), (3, &runs[2..]));
     assert_eq!((contents.outputs, contents.keys), (2, 0));
-    assert_eq!(contents.checkpoints, signed_in(data.path()).len() as u64);
+    let heads = signed_in(data.path()).iter().filter(|name| name.ends_with(".json")).count();
+    assert_eq!(contents.checkpoints, heads as u64, "the public key is none");
     assert!(contents.unsound.is_empty(), "{contents:?}");
     assert_eq!(check_file(&file).unwrap(), contents);
     assert_eq!(names(place.path()), ["backup.tar"], "nothing else is left");
