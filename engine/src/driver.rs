@@ -325,6 +325,9 @@ impl Driver {
         self.run = run;
         self.since_ms = since_ms;
         self.standing = Standing::Unknown;
+        // What somebody else recorded may be the end: a report of a dead engine that arrived late.
+        self.shared.lanes.leave_if_done(&self.run);
+        self.moved.send_replace(self.run.seq);
         Ok(())
     }
 }

@@ -119,6 +119,14 @@ fn random_histories_break_no_invariant() {
 }
 
 #[test]
+fn seeds_beyond_the_short_form_that_broke_something_once_break_nothing() {
+    for seed in [40_127, 70_624] {
+        let told = live(&setup(seed));
+        assert!(told.violations.is_empty(), "{}", report(seed, &told));
+    }
+}
+
+#[test]
 fn a_seed_is_one_history() {
     for seed in 0..20 {
         let (first, again) = (live(&setup(seed)), live(&setup(seed)));
