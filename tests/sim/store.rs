@@ -46,9 +46,12 @@ impl SimStore {
         }
         self.book.count("faults: duplicate reports");
         // A disk that fails in between is no answer.
-        let is_answer = !matches!(again, Err(AppendError::Full | AppendError::Unknown { .. }));
-        if is_answer && again.ok().as_deref() != Some(first) {
-            let what = format!("an append of {} is not known when it is repeated", append.run_id);
+        let is_silent = matches!(
+            again,
+            Err(AppendError::Full | AppendError::Unknown { .. } | AppendError::Corrupt { .. })
+        );
+        if !is_silent && again.as_deref().ok() != Some(first) {
+            let what = format!("an append of {} is not known when it is repeated: {again:?}", append.run_id);
             self.book.pages().violation("I2", what);
         }
         let mut other = append;
