@@ -9,6 +9,7 @@ mod health;
 mod http;
 mod limits;
 mod live;
+mod malformed;
 mod moody;
 mod prune;
 mod push;
