@@ -20,6 +20,8 @@ pub mod ports;
 pub mod retention;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+#[cfg(feature = "schema")]
+mod schema;
 mod sweep;
 pub mod timeline;
 mod wording;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /healthz                          is it well?                 (no token)
+//! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -10,37 +11,46 @@
 
 mod act;
 mod auth;
+mod contract;
+mod describe;
+mod etag;
 mod extract;
 mod listen;
 mod live;
 mod names;
+mod page;
 mod prune;
 mod read;
+mod request;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Router, http::Method};
 use landfall_engine::Engine;
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 
-pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
+pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub(crate) use auth::{ACTOR_HEADER, basic_user};
+pub use contract::openapi_json;
 pub use listen::{Server, ServerError};
 pub(crate) use live::gone_in_words;
-pub use live::{OutputLine, OutputList, OutputText};
+pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
-pub use read::{AppLine, AppList, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, Health, RunPage, ServerInfo};
+pub use request::Places;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -63,6 +73,8 @@ pub struct App {
     pub tokens: Vec<Token>,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// How many are served at once.
+    pub places: Places,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -75,33 +87,50 @@ impl App {
     }
 }
 
+/// Returns what is behind the token. A route and its description are one thing: see `contract`.
+fn behind_token() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(read::server))
+        .routes(routes!(read::apps))
+        .routes(routes!(act::trigger))
+        .routes(routes!(act::rollback))
+        .routes(routes!(read::runs))
+        .routes(routes!(read::run))
+        .routes(routes!(live::run_events))
+        .routes(routes!(live::output))
+        .routes(routes!(act::cancel))
+        .routes(routes!(act::retry))
+        .routes(routes!(act::skip))
+        .routes(routes!(act::abort))
+        .routes(routes!(live::all_events))
+        .routes(routes!(prune::prune))
+}
+
+/// Returns what needs no token.
+fn in_the_open() -> OpenApiRouter<Arc<App>> {
+    contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
+}
+
+/// Returns the description of every route of the API.
+fn document() -> OpenApi {
+    contract::finished(in_the_open().into_openapi().nest("/v1", behind_token().into_openapi()))
+}
+
 /// Returns every route of the server.
 pub fn router(app: Arc<App>) -> Router {
-    let v1 = Router::new()
-        .route("/server", get(read::server))
-        .route("/apps", get(read::apps))
-        .route("/apps/{app}/runs", post(act::trigger))
-        .route("/apps/{app}/rollback", post(act::rollback))
-        .route("/runs", get(read::runs))
-        .route("/runs/{id}", get(read::run))
-        .route("/runs/{id}/events", get(live::run_events))
-        .route("/runs/{id}/output", get(live::output))
-        .route("/runs/{id}/cancel", post(act::cancel))
-        .route("/runs/{id}/retry", post(act::retry))
-        .route("/runs/{id}/skip", post(act::skip))
-        .route("/runs/{id}/abort", post(act::abort))
-        .route("/events", get(live::all_events))
-        .route("/prune", post(prune::prune))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+    let v1 = Router::from(behind_token())
+        .fallback(request::unknown)
+        .method_not_allowed_fallback(request::other_method)
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    Router::new()
+    Router::from(in_the_open())
+        .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
-        .route("/healthz", get(read::health))
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
-        .fallback(unknown)
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(request::traced))
         .with_state(app)
 }
 
@@ -120,10 +149,6 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }
     Ok(())
-}
-
-async fn unknown(method: Method, request: Request) -> ApiError {
-    ApiError::NotFound(format!("there is no {method} {}", request.uri().path()))
 }
 
 /// Ends a request whose answer does not begin. Streams begin at once and then have no limit.

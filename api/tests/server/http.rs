@@ -46,6 +46,7 @@ async fn everything_below_v1_asks_for_the_token_and_health_does_not() {
         ("POST", "/v1/prune".into()),
         ("GET", "/v1/events".into()),
         ("GET", "/v1/nothing".into()),
+        ("DELETE", "/v1/runs".into()),
     ];
     for (method, path) in &paths {
         let (url, http) = (format!("{}{path}", server.url), reqwest::Client::new());
@@ -155,7 +156,7 @@ async fn what_can_not_be_meant_is_answered_with_what_was_expected() {
         (runs, json!({ "repository": "/nowhere" }), "reading the commit"),
         ("/v1/apps/Shop/runs", json!({}), "can't be the name of an app"),
         ("/v1/runs/7/cancel", json!({}), "\"7\" is not the id of a run"),
-        ("/v1/apps/shop/rollback", json!({ "reason": "x".repeat(3_000) }), "longer than 2000 bytes"),
+        ("/v1/apps/shop/rollback", json!({ "reason": "x".repeat(3_000) }), "longer than 2000 characters"),
     ];
     for (path, body, expected) in cases {
         let detail = problem(server.ask("POST", path, body.clone()).await, 400);
@@ -165,7 +166,7 @@ async fn what_can_not_be_meant_is_answered_with_what_was_expected() {
     let large = json!({ "subject": "x".repeat(70_000) });
     problem(server.ask("POST", runs, large).await, 413);
     problem(server.ask("GET", "/v1/nothing", json!({})).await, 404);
-    problem(server.ask("DELETE", "/v1/runs", json!({})).await, 404);
+    problem(server.ask("DELETE", "/v1/runs", json!({})).await, 405);
     problem(server.ask("GET", "/v1/runs?stat=live", json!({})).await, 400);
     problem(server.ask("GET", "/v1/runs?state=lively", json!({})).await, 400);
     problem(server.ask("GET", &format!("/v1/runs/{}", Uuid::now_v7()), json!({})).await, 404);
@@ -306,5 +307,78 @@ async fn a_skip_without_a_reason_is_a_wrong_request_and_a_run_that_is_not_parked
         assert_eq!(status, 409, "{problem}");
         assert_eq!(problem["detail"], "the run has ended: it is Live");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_names_the_request_and_every_refusal_is_a_problem() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let named = server.request("GET", "/v1/runs").header("x-request-id", "mine-1").send().await.unwrap();
+    assert_eq!(named.headers()["x-request-id"], "mine-1");
+    let made = server.request("GET", "/healthz").header("x-request-id", "not plain").send().await.unwrap();
+    assert!(made.headers()["x-request-id"].to_str().unwrap().parse::<Uuid>().is_ok());
+
+    let runs = "/v1/apps/shop/runs";
+    let get = |path: &str| server.request("GET", path);
+    let post = || server.request("POST", runs);
+    let cases = [
+        (get("/nothing"), 404, "not-found"),
+        (get("/v1/runs/%ff"), 400, "bad-request"),
+        (get("/v1/runs?limit=0"), 400, "bad-request"),
+        (get("/v1/runs?limit=many"), 400, "bad-request"),
+        (server.request("PUT", runs), 405, "no-such-method"),
+        (server.request("DELETE", "/healthz"), 405, "no-such-method"),
+        (post().body("x".repeat(100_000)), 413, "too-large"),
+        (post().body("{}"), 415, "not-json"),
+        (post().json(&json!([])), 400, "bad-request"),
+        (post().json(&json!({ "repository": 7 })), 400, "bad-request"),
+    ];
+    for (request, status, kind) in cases {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{kind}");
+        assert!(answer.headers().contains_key("x-request-id"), "{kind}");
+        assert_eq!(answer.headers().contains_key("allow"), status == 405, "{kind}");
+        let (status, body) = (status, answered(answer).await);
+        assert_eq!(body.1["type"], format!("urn:landfall:{kind}"));
+        problem(body, status);
+    }
+
+    let options = server.request("OPTIONS", "/v1/runs").send().await.unwrap();
+    assert_eq!((options.status().as_u16(), &options.headers()["allow"]), (204, &"GET,HEAD".parse().unwrap()));
+    let empty = server.request("HEAD", "/v1/runs").send().await.unwrap();
+    assert_eq!((empty.status().as_u16(), empty.text().await.unwrap()), (200, String::new()));
+    let none =
+        post().header("content-type", "application/json; charset=utf-8").body("null").send().await.unwrap();
+    assert_eq!(none.status(), 404, "null is an empty body, and nothing was pushed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_has_not_moved_is_not_sent_again_and_a_page_leads_to_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    for app in ["shop", "blog"] {
+        let run = server.client().trigger(app, &of(&copy), None).await.unwrap().run_id;
+        server.settled(run).await;
+    }
+    let run = server.runs().await[0];
+    let path = format!("/v1/runs/{run}");
+    let seen = server.request("GET", &path).send().await.unwrap();
+    let tag = seen.headers()["etag"].clone();
+    let again = server.request("GET", &path).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!((again.status().as_u16(), &again.headers()["etag"]), (304, &tag));
+    assert_eq!(again.text().await.unwrap(), "");
+    let other = server.request("GET", &path).header("if-none-match", "\"1-00\"").send().await.unwrap();
+    assert_eq!(other.status(), 200);
+
+    let first = server.request("GET", "/v1/runs?limit=1&open=false").send().await.unwrap();
+    let link = first.headers()["link"].to_str().unwrap().to_owned();
+    let query = link.strip_prefix('<').unwrap().split_once('>').unwrap().0;
+    let last = server.request("GET", &format!("/v1/runs{query}")).send().await.unwrap();
+    assert!(!last.headers().contains_key("link"));
+    let (_, page) = answered(last).await;
+    assert_eq!((&page["runs"][0]["id"], &page["next"]), (&json!(run), &Value::Null));
     server.stop().await;
 }

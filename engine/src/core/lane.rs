@@ -15,6 +15,7 @@ use super::settings::DeploySettings;
 
 /// An app in an environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LaneId {
     /// Name of the app: `a-z`, `0-9` and `-`, as checked at the edge.
     pub app: String,
@@ -37,6 +38,7 @@ impl fmt::Display for LaneId {
 
 /// An image digest that was live, is live, or may be again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Release {
     /// The run that made it live.
     pub run: RunId,
@@ -52,6 +54,7 @@ pub struct Release {
 
 /// Why a commit is not deployed again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Hold {
     /// The run that was rolled back.
     pub run: RunId,
@@ -64,6 +67,7 @@ pub const FORMER_MAX: usize = 50;
 
 /// What an app in an environment serves, served, and must not serve again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Lane {
     /// The release that serves.
     pub live: Option<Release>,
