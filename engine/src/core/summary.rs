@@ -104,7 +104,8 @@ impl RunSummary {
             | Event::RollbackErrored { .. }
             | Event::NoticeStarted { .. }
             | Event::NoticeSent { .. }
-            | Event::NoticeErrored { .. } => {}
+            | Event::NoticeErrored { .. }
+            | Event::Ledger(_) => {}
         }
     }
 }
