@@ -228,6 +228,10 @@ impl From<EngineError> for ApiError {
             EngineError::Rejected(Rejected::NoSuchRun) | EngineError::NoSuchRun(_) => {
                 Self::NotFound(error.to_string())
             }
+            EngineError::Rejected(Rejected::MovedOn { .. }) => {
+                Self::Moved(format!("{error}; look again, then decide"))
+            }
+            EngineError::Rejected(Rejected::OtherRequest { .. }) => Self::Contradicted(error.to_string()),
             EngineError::Rejected(_) | EngineError::NoSuchRelease { .. } => Self::Refused(error.to_string()),
             EngineError::Append(AppendError::Refused { reason }) => {
                 Self::BadRequest(format!("this can't be recorded: {reason}"))

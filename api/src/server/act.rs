@@ -11,21 +11,21 @@ use landfall_engine::core::command::Push;
 use landfall_engine::core::event::{Commit, Decision};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
+use landfall_engine::{Claim, Terms};
 use landfall_stages::git::{self, GitError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
 use super::auth::actor;
 use super::describe::{AppPath, IdempotencyKey, IfMatch, RunPath};
 use super::extract::{Body, Id};
+use super::live::no_such_run;
 use super::names::{app_name, bare_repository, env_name, repository};
+use super::{App, etag, once};
 use crate::error::ApiError;
 
 /// A reason is a line or a paragraph for people, and is recorded for ever.
 const TEXT_CHARS_MAX: usize = 2_000;
-/// Idempotency keys are UUIDs or delivery ids.
-const KEY_BYTES_MAX: usize = 200;
 /// What is recorded when nobody says why.
 const NO_REASON: &str = "no reason was given";
 
@@ -113,9 +113,9 @@ pub(super) async fn trigger(
 ) -> Result<Response, ApiError> {
     let name = app_name(&name)?;
     let env = env_name(request.env.as_deref().unwrap_or("production"))?.to_owned();
-    let claim = idempotency_key(&headers)?.map(|key| format!("api:{name}:{key}"));
+    let claim = once::claim(&headers, name, "trigger", &request)?;
     if let Some(claim) = &claim
-        && let Some(run_id) = app.engine.store().claimed(claim).await?
+        && let Some(run_id) = claim.asked_before(&**app.engine.store()).await?
     {
         // Before the commit is looked up: the branch may have moved on since.
         return Ok(linked(StatusCode::OK, run_id));
@@ -291,7 +291,10 @@ pub(super) async fn cancel(
     headers: HeaderMap,
     Body(because): Body<Because>,
 ) -> Result<Response, ApiError> {
-    app.engine.cancel(run_id, &actor(&headers), &reason(because.reason)?).await?;
+    let claim = once::claim(&headers, &run_id.to_string(), "cancel", &because)?;
+    let (reason, actor) = (reason(because.reason)?, actor(&headers));
+    let terms = terms(&app, run_id, &headers, claim).await?;
+    app.engine.cancel_on(run_id, &actor, &reason, terms).await?;
     Ok(linked(StatusCode::ACCEPTED, run_id))
 }
 
@@ -377,8 +380,36 @@ async fn decide(
     headers: &HeaderMap,
     decision: Decision,
 ) -> Result<Response, ApiError> {
-    app.engine.resolve(run_id, decision, &actor(headers)).await?;
+    let claim = once::claim(headers, &run_id.to_string(), "decide", &decision)?;
+    let terms = terms(app, run_id, headers, claim).await?;
+    app.engine.resolve_on(run_id, decision, &actor(headers), terms).await?;
     Ok(linked(StatusCode::ACCEPTED, run_id))
+}
+
+/// Returns the terms on which a run is asked for something: `Idempotency-Key` and `If-Match`.
+pub(super) async fn terms(
+    app: &App,
+    run_id: RunId,
+    headers: &HeaderMap,
+    claim: Option<Claim>,
+) -> Result<Terms, ApiError> {
+    let mut terms = Terms { if_seq: None, claim };
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(terms);
+    }
+    let store = app.engine.store();
+    if let Some(claim) = &terms.claim
+        && claim.asked_before(&**store).await?.is_some()
+    {
+        // It was done, and the run has moved on by that.
+        return Ok(terms);
+    }
+    let history = store.events(run_id).await?;
+    let last = history.last().ok_or_else(|| no_such_run(run_id))?;
+    etag::expect(headers, &etag::of_run(last.seq, &last.hash))?;
+    // It may move until the engine hears of it.
+    terms.if_seq = Some(last.seq);
+    Ok(terms)
 }
 
 fn linked(status: StatusCode, run_id: RunId) -> Response {
@@ -398,15 +429,5 @@ fn text(what: &str, given: Option<String>) -> Result<Option<String>, ApiError> {
             Err(ApiError::BadRequest(format!("the {what} is longer than {TEXT_CHARS_MAX} characters")))
         }
         given => Ok(given.map(|text| text.trim().to_owned())),
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key)),
-        _ => Err(ApiError::BadRequest(format!(
-            "an Idempotency-Key is 1 to {KEY_BYTES_MAX} printable characters, such as a UUID"
-        ))),
     }
 }

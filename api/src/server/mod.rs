@@ -18,6 +18,7 @@ mod extract;
 mod listen;
 mod live;
 mod names;
+mod once;
 mod page;
 mod prune;
 mod read;

@@ -382,3 +382,79 @@ async fn a_run_that_has_not_moved_is_not_sent_again_and_a_page_leads_to_the_next
     assert_eq!((&page["runs"][0]["id"], &page["next"]), (&json!(run), &Value::Null));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_change_that_is_sent_again_under_its_key_is_done_once_and_answered_alike_for_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.end(Stage::Smoke, Outcome::errored("no reply"));
+    server.stages.end(Stage::Smoke, Outcome::errored("no reply"));
+    let run = server.client().trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    server.stages.hold(Stage::Test);
+    let other = server.client().trigger("blog", &of(&copy), None).await.unwrap().run_id;
+    let post = async |path: String, key: &str, body: Value| {
+        let request = server.request("POST", &path).header("idempotency-key", key).json(&body);
+        answered(request.send().await.unwrap()).await
+    };
+    let cancel = format!("/v1/runs/{other}/cancel");
+    let because = json!({ "reason": "a mistake" });
+
+    let (first, second) =
+        tokio::join!(post(cancel.clone(), "k", because.clone()), post(cancel.clone(), "k", because.clone()));
+    assert_eq!((first.0, &first), (202, &second));
+    server.settled(other).await;
+    server.stages.release(Stage::Test);
+    assert_eq!(post(cancel.clone(), "k", because.clone()).await, first, "the run has ended since");
+    assert_eq!(problem(post(cancel.clone(), "k2", because).await, 409), "the run has ended: it is Failed");
+    problem(post(cancel.clone(), "k", json!({ "reason": "another" })).await, 422);
+    problem(post(cancel, "a b", json!({})).await, 400);
+    let asked = server.client().events(other).await.unwrap();
+    assert_eq!(asked.iter().filter(|envelope| envelope.event.name() == "cancel_requested").count(), 1);
+
+    let trigger = |body: Value| post("/v1/apps/blog/runs".into(), "t", body);
+    let body = serde_json::to_value(of(&copy)).unwrap();
+    let started = trigger(body.clone()).await;
+    assert_eq!((started.0, trigger(body.clone()).await), (202, (200, started.1.clone())));
+    let mut elsewhere = body;
+    elsewhere["env"] = json!("staging");
+    problem(trigger(elsewhere).await, 422);
+    server.settled(run).await;
+    server.stop().await;
+
+    let server = TestServer::start(data.path()).await;
+    let request = server.request("POST", &format!("/v1/runs/{other}/cancel")).header("idempotency-key", "k");
+    let again = answered(request.json(&json!({ "reason": "a mistake" })).send().await.unwrap()).await;
+    assert_eq!(again, first, "the log remembers");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_decision_is_made_about_what_was_seen_and_refused_about_anything_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.hold(Stage::Test);
+    let run = server.client().trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    let path = format!("/v1/runs/{run}");
+    let tag = async || server.request("GET", &path).send().await.unwrap().headers()["etag"].clone();
+    let mut events = server.app.engine.watch(run);
+    while !matches!(
+        futures_util::StreamExt::next(&mut events).await.unwrap().unwrap().event,
+        landfall_engine::core::event::Event::StageStarted { stage: Stage::Test, .. }
+    ) {}
+    let seen = tag().await;
+    let cancel = async |tag: &reqwest::header::HeaderValue| {
+        let request = server.request("POST", &format!("{path}/cancel")).header("if-match", tag);
+        answered(request.header("idempotency-key", "c").send().await.unwrap()).await
+    };
+
+    let detail = problem(cancel(&"\"1-000000000000000000000000\"".parse().unwrap()).await, 412);
+    assert!(detail.contains("look again"), "{detail}");
+    assert_eq!(cancel(&seen).await.0, 202);
+    assert_eq!(cancel(&seen).await.0, 202, "it was done, under this key");
+    assert_ne!(tag().await, seen);
+    server.stages.release(Stage::Test);
+    assert_eq!(server.settled(run).await.state, RunState::Failed);
+    server.stop().await;
+}

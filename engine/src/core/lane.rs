@@ -73,6 +73,7 @@ pub fn hold_in_words(since: Option<RunId>, reason: &str) -> String {
 
 /// Why no run enters a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pause {
     /// Why, as given by whoever paused it.
     pub reason: String,
