@@ -19,7 +19,7 @@ use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
 use crate::limits::LimitArgs;
-use crate::server::{App, FailedLogins, Server, serve_app};
+use crate::server::{App, FailedLogins, Places, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
@@ -118,6 +118,7 @@ async fn serve(
         local: local.clone(),
         failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
+        places: Places::default(),
         stop: stop.clone(),
     });
     for (name, known) in config.apps {
