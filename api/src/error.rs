@@ -23,6 +23,10 @@ pub enum ApiError {
     BadRequest(String),
     /// No token, or not the right one. **Send it.**
     Unauthorized,
+    /// A delivery that its app's secret did not sign. **Set the secret at the forge.** Says nothing of the app.
+    Unsigned,
+    /// What is asked for makes sense, and not yet. **Do what is missing.**
+    Unprocessable(String),
     /// There is nothing of that name.
     NotFound(String),
     /// It was there, and was given up on purpose.
@@ -72,6 +76,8 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unsigned => StatusCode::FORBIDDEN,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
             Self::Refused(_) => StatusCode::CONFLICT,
@@ -88,6 +94,8 @@ impl ApiError {
         let (name, title) = match self {
             Self::BadRequest(_) => ("bad-request", "The request is wrong"),
             Self::Unauthorized => ("unauthorized", "The token is missing or wrong"),
+            Self::Unsigned => ("unsigned", "The signature is missing or wrong"),
+            Self::Unprocessable(_) => ("unprocessable", "Something is missing"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
             Self::Gone(_) => ("gone", "It is not kept any more"),
             Self::Refused(_) => ("refused", "The rules say no"),
@@ -100,6 +108,7 @@ impl ApiError {
         };
         let detail = match self {
             Self::BadRequest(detail)
+            | Self::Unprocessable(detail)
             | Self::NotFound(detail)
             | Self::Gone(detail)
             | Self::Refused(detail)
@@ -110,6 +119,11 @@ impl ApiError {
             | Self::NoRoom(detail) => detail.clone(),
             Self::Unauthorized => {
                 "send the server's token as `Authorization: Bearer TOKEN`; `landfall serve` says where it is"
+                    .into()
+            }
+            Self::Unsigned => {
+                "there is no app of this name that takes deliveries with this signature: compare the address and the \
+                 secret with those that the app is registered with"
                     .into()
             }
             Self::Internal { doing, .. } => format!("{doing} failed; the server's log says why"),

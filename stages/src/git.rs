@@ -19,7 +19,6 @@ mod heads;
 mod remote;
 
 pub use access::Access;
-pub use access::RepositoryKey;
 pub use access::RepositoryKeys;
 pub use changes::changed_paths;
 pub use changes::message;
@@ -28,7 +27,8 @@ pub use heads::branch_heads;
 pub use heads::remote_heads;
 pub use remote::FSCK_LENIENT;
 pub(crate) use remote::Place;
-pub use remote::fetch_commit;
+pub use remote::at_hand;
+pub(crate) use remote::fetch_commit;
 pub(crate) use remote::is_answer;
 pub(crate) use remote::place;
 

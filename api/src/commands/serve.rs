@@ -18,8 +18,10 @@ use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
+use crate::hooks::Hooks;
 use crate::limits::LimitArgs;
 use crate::server::{App, Server, serve_app};
+use crate::sources::Sources;
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -110,6 +112,8 @@ async fn serve(
         data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
         tokens: vec![token, local.clone()],
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
+        sources: Sources::new(data, landfall.secrets.clone()),
+        hooks: Hooks::default(),
         stop: stop.clone(),
     });
     let url = url_of(server.address());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /healthz                          is it well?                 (no token)
+//! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -33,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
+use crate::hooks::{self, Hooks};
+use crate::sources::{self, Sources};
 
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
 pub(crate) use auth::{ACTOR_HEADER, basic_user};
@@ -63,6 +66,10 @@ pub struct App {
     pub tokens: Vec<Token>,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// Where commits come from.
+    pub sources: Sources,
+    /// Where deliveries come in.
+    pub hooks: Hooks,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -97,8 +104,13 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let hooks = Router::new()
+        .route("/v1/hooks/{forge}/{app}", post(hooks::receive))
+        .method_not_allowed_fallback(unknown)
+        .layer(middleware::from_fn(in_time));
     Router::new()
         .nest("/v1", v1)
+        .merge(hooks)
         .route("/healthz", get(read::health))
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(unknown)
@@ -115,7 +127,8 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
+    let watching = sources::watch(Arc::clone(&app));
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

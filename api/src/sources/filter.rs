@@ -119,7 +119,9 @@ impl Filter {
         match pushed.paths {
             // A tag marks a version and not a change.
             Some(paths) if pushed.reference.as_branch().is_some() && !self.touches(paths) => {
-                Err(Skip::Paths(self.paths.iter().map(|rule| rule.pattern.as_str()).collect::<Vec<_>>().join(", ")))
+                Err(Skip::Paths(
+                    self.paths.iter().map(|rule| rule.pattern.as_str()).collect::<Vec<_>>().join(", "),
+                ))
             }
             _ => Ok(goes),
         }
@@ -130,9 +132,9 @@ impl Filter {
         match reference {
             Reference::Branch(branch) => match &self.branches {
                 None => Ok(Goes::AsConfigured),
-                Some(rules) => best(rules, branch).map(|rule| Goes::To(rule.environment.clone())).ok_or_else(|| {
-                    Skip::Branch { branch: branch.clone(), deployed: listed(rules) }
-                }),
+                Some(rules) => best(rules, branch)
+                    .map(|rule| Goes::To(rule.environment.clone()))
+                    .ok_or_else(|| Skip::Branch { branch: branch.clone(), deployed: listed(rules) }),
             },
             Reference::Tag(tag) => best(&self.tags, tag)
                 .map(|rule| Goes::To(rule.environment.clone()))
@@ -197,7 +199,9 @@ fn glob(pattern: &str) -> Result<GlobMatcher, PatternError> {
         return Err(wrong("expected a name or a pattern such as `main`, `release/*` or `docs/**`".into()));
     }
     if pattern.split('/').any(|part| part.contains("**") && part != "**") {
-        return Err(wrong("`**` stands for whole parts between slashes, as in `docs/**` and `**/test_*.py`".into()));
+        return Err(wrong(
+            "`**` stands for whole parts between slashes, as in `docs/**` and `**/test_*.py`".into(),
+        ));
     }
     let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
     glob.map(|glob| glob.compile_matcher()).map_err(|error| wrong(error.kind().to_string()))

@@ -6,7 +6,7 @@ use std::fmt;
 const NAME_BYTES_MAX: usize = 250;
 
 /// The full hash of a commit: 40 or 64 hex digits, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sha(String);
 
 impl Sha {
@@ -39,7 +39,7 @@ pub(crate) fn is_nothing(sha: &str) -> bool {
 }
 
 /// What was pushed to. Its `Display` is git's whole name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reference {
     /// A branch, by its name without `refs/heads/`.
     Branch(String),
@@ -123,10 +123,46 @@ mod tests {
     #[test]
     fn a_name_is_taken_exactly_when_git_takes_it() {
         let names = [
-            "main", "a/b", "release/1.2", "fix#1", "ünïcode", "a.b", "a@b", "feature/@", "refs/heads/x", "a-",
-            "", "@", "HEAD", "-x", ".a", "a/.b", "a..b", "a.", "a/", "/a", "a//b", "a b", "a~1", "a^", "a:b", "a?",
-            "a*", "a[b", "a\\b", "a@{1}", "a.lock", "a.lock/b", "a\u{7f}", "a\tb", "a\nb", "../x", "$(id)", "`id`",
-            "a;b", "a|b",
+            "main",
+            "a/b",
+            "release/1.2",
+            "fix#1",
+            "ünïcode",
+            "a.b",
+            "a@b",
+            "feature/@",
+            "refs/heads/x",
+            "a-",
+            "",
+            "@",
+            "HEAD",
+            "-x",
+            ".a",
+            "a/.b",
+            "a..b",
+            "a.",
+            "a/",
+            "/a",
+            "a//b",
+            "a b",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[b",
+            "a\\b",
+            "a@{1}",
+            "a.lock",
+            "a.lock/b",
+            "a\u{7f}",
+            "a\tb",
+            "a\nb",
+            "../x",
+            "$(id)",
+            "`id`",
+            "a;b",
+            "a|b",
         ];
         for name in names {
             let git = Command::new("git")

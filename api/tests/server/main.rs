@@ -5,11 +5,14 @@
 mod binary;
 mod fake;
 mod fixture;
+mod forge;
 mod health;
+mod hooks;
 mod http;
 mod limits;
 mod live;
 mod moody;
 mod prune;
 mod push;
+mod sources;
 mod waiting;

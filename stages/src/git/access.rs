@@ -11,19 +11,20 @@
 //!
 //! **Invariant:** no credential in an argument, an error, or a file that outlives the git that it was for.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
+use landfall_engine::core::ledger::{Ledger, Source};
 use landfall_engine::core::settings::SecretName;
 use reqwest::Url;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::watch;
 
 use super::GitError;
 
@@ -36,29 +37,43 @@ const USER: &str = "x-access-token";
 /// What Bitbucket wants to stand there.
 const USER_OF_BITBUCKET: &str = "x-token-auth";
 
-/// A repository that wants to know who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepositoryKey {
-    /// Where it is. A credential is shown to nobody else: whoever may trigger a run may name another repository.
-    pub url: String,
-    /// The name of the secret that opens it.
-    pub secret: SecretName,
+/// What opens the repositories of the apps, as the ledger says at the time of asking. Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct RepositoryKeys(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What the log said before there was an engine: runs that were open go on before anybody can tell us.
+    before: OnceLock<Ledger>,
+    ledger: OnceLock<watch::Receiver<Arc<Ledger>>>,
 }
 
-/// What opens the repository of which app. Clones are the same list.
-#[derive(Clone, Debug, Default)]
-pub struct RepositoryKeys(Arc<RwLock<BTreeMap<String, RepositoryKey>>>);
-
 impl RepositoryKeys {
-    /// Replaces the list.
-    pub fn replace(&self, keys: BTreeMap<String, RepositoryKey>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Begins with what the log says, before an engine drives anything.
+    pub fn begin(&self, ledger: Ledger) {
+        let _ = self.0.before.set(ledger);
+    }
+
+    /// Goes on with what the engine says, from now on and for ever.
+    pub fn follow(&self, ledger: watch::Receiver<Arc<Ledger>>) {
+        let _ = self.0.ledger.set(ledger);
     }
 
     /// Returns the name of the secret with which an app opens a repository. None: it has none for that one.
+    ///
+    /// A credential is shown to its own address alone: whoever may trigger a run may name another repository.
     pub fn of(&self, app: &str, url: &str) -> Option<SecretName> {
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        keys.get(app).filter(|key| key.url == url).map(|key| key.secret.clone())
+        match self.0.ledger.get() {
+            Some(ledger) => key_in(&ledger.borrow(), app, url),
+            None => key_in(self.0.before.get()?, app, url),
+        }
+    }
+}
+
+fn key_in(ledger: &Ledger, app: &str, url: &str) -> Option<SecretName> {
+    match &ledger.apps.get(app)?.source {
+        Source::Git { url: registered, credential } if registered == url => credential.clone(),
+        Source::Git { .. } | Source::Push => None,
     }
 }
 
@@ -180,7 +195,8 @@ impl Kind {
         // Made with mode 0700.
         let folder = tempfile::Builder::new().prefix("landfall-key-").tempdir().map_err(io)?;
         let key = folder.path().join("key");
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key).map_err(io)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key).map_err(io)?;
         // ssh takes a key without its last line end for none.
         writeln!(file, "{}", credential.replace("\r\n", "\n").trim_end()).map_err(io)?;
         let known_hosts = known_hosts(data).map_err(io)?;

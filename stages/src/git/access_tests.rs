@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+
+use landfall_engine::core::ledger::Registration;
 
 use super::*;
 
-const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----";
+const KEY: &str =
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----";
 
 fn opened(access: &Access) -> BTreeMap<String, String> {
     let mut command = super::super::bare_git();
@@ -21,7 +25,8 @@ fn refusal(url: &str, credential: &str) -> String {
 #[test]
 fn a_token_is_handed_to_its_own_host_and_stands_in_no_argument() {
     let data = tempfile::tempdir().unwrap();
-    let access = Access::with("shop", "https://git.example.com:8443/a/shop.git", "s3cret", data.path()).unwrap();
+    let access =
+        Access::with("shop", "https://git.example.com:8443/a/shop.git", "s3cret", data.path()).unwrap();
     let env = opened(&access);
     assert_eq!(env["GIT_CONFIG_KEY_0"], "credential.helper");
     assert_eq!(env["GIT_CONFIG_VALUE_0"], "", "the user's own helpers are left out");
@@ -40,7 +45,8 @@ fn a_token_is_handed_to_its_own_host_and_stands_in_no_argument() {
 #[test]
 fn a_key_lies_in_a_file_that_only_we_can_read_and_goes_with_its_access() {
     let data = tempfile::tempdir().unwrap();
-    let access = Access::with("shop", "git@example.com:a/shop.git", &KEY.replace('\n', "\r\n"), data.path()).unwrap();
+    let access =
+        Access::with("shop", "git@example.com:a/shop.git", &KEY.replace('\n', "\r\n"), data.path()).unwrap();
     let command = opened(&access)["GIT_SSH_COMMAND"].clone();
     let key = command.split('\'').nth(1).map(PathBuf::from).unwrap();
     assert_eq!(fs::read_to_string(&key).unwrap(), format!("{KEY}\n"));
@@ -88,10 +94,21 @@ fn a_path_with_a_quote_or_a_space_is_one_word_of_the_ssh_command() {
 
 #[test]
 fn a_credential_is_for_the_registered_url_of_its_app_alone() {
+    let url = "https://example.com/shop";
+    let ledger = |secret: &str| {
+        let source = Source::Git { url: url.into(), credential: Some(secret.into()) };
+        let mut ledger = Ledger::default();
+        ledger.apps.insert("shop".into(), Registration { source, ..Registration::default() });
+        ledger
+    };
     let keys = RepositoryKeys::default();
-    let key = RepositoryKey { url: "https://example.com/shop".into(), secret: "SHOP_TOKEN".into() };
-    keys.clone().replace(BTreeMap::from([("shop".into(), key)]));
-    assert_eq!(keys.of("shop", "https://example.com/shop").as_deref(), Some("SHOP_TOKEN"));
+    keys.clone().begin(ledger("OLD"));
+    assert_eq!(keys.of("shop", url).as_deref(), Some("OLD"));
+    let (changes, engine) = watch::channel(Arc::new(ledger("NEW")));
+    keys.follow(engine);
+    assert_eq!(keys.of("shop", url).as_deref(), Some("NEW"));
+    changes.send_replace(Arc::new(ledger("NEWEST")));
+    assert_eq!(keys.of("shop", url).as_deref(), Some("NEWEST"));
     assert_eq!(keys.of("shop", "https://evil.example/shop"), None);
-    assert_eq!(keys.of("blog", "https://example.com/shop"), None);
+    assert_eq!(keys.of("blog", url), None);
 }

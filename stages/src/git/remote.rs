@@ -52,12 +52,25 @@ pub(crate) fn place(repository: &str) -> Result<Place, String> {
     }
 }
 
-/// Brings a commit into the mirror of its repository and returns the mirror; does nothing if it is there.
+/// Returns a repository on this machine that has a commit of one that is anywhere.
 ///
 /// # Errors
 ///
 /// [`GitError`] with what git or the remote says, without credentials.
-pub async fn fetch_commit(data: &Path, url: &str, sha: &str, access: &Access) -> Result<PathBuf, GitError> {
+pub async fn at_hand(data: &Path, repository: &str, sha: &str, access: &Access) -> Result<PathBuf, GitError> {
+    match place(repository).map_err(GitError::Credential)? {
+        Place::Local(path) => Ok(path),
+        Place::Remote(url) => fetch_commit(data, &url, sha, access).await,
+    }
+}
+
+/// Brings a commit into the mirror of its repository and returns the mirror; does nothing if it is there.
+pub(crate) async fn fetch_commit(
+    data: &Path,
+    url: &str,
+    sha: &str,
+    access: &Access,
+) -> Result<PathBuf, GitError> {
     fetch_into_mirror(data, url, sha, access).await.map_err(|error| without_token(error, access))
 }
 
@@ -81,7 +94,8 @@ async fn fetch_into_mirror(data: &Path, url: &str, sha: &str, access: &Access) -
     remove_stale_locks(&mirror).await;
     let refspec = format!("+{sha}:{}", ref_of(sha));
     let fetched =
-        run(fetch(&mirror, &lock, access).map_err(io)?.args(["--depth=1", "--", url, &refspec]), FETCHING).await;
+        run(fetch(&mirror, &lock, access).map_err(io)?.args(["--depth=1", "--", url, &refspec]), FETCHING)
+            .await;
     match fetched {
         // A server may hand out branches and nothing else.
         Err(GitError::Refused { said, .. }) if refuses_hashes(&said) => {
@@ -115,7 +129,8 @@ async fn fetch_branches(
     sha: &str,
     access: &Access,
 ) -> Result<(), GitError> {
-    let mut command = fetch(mirror, lock, access).map_err(|source| GitError::Io { doing: FETCHING, source })?;
+    let mut command =
+        fetch(mirror, lock, access).map_err(|source| GitError::Io { doing: FETCHING, source })?;
     if is_shallow(mirror).await? {
         command.arg("--unshallow");
     }
