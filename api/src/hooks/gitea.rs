@@ -26,8 +26,6 @@ struct Push {
 
 #[derive(Deserialize)]
 struct Sender {
-    /// Gitea up to 1.13 had only `username`.
-    #[serde(alias = "username")]
     login: String,
 }
 

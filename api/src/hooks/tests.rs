@@ -255,3 +255,23 @@ fn an_id_that_is_no_name_names_nothing() {
         assert_eq!(delivery::id(&headers, &["x-github-delivery"]), None, "{bad:?}");
     }
 }
+
+#[test]
+fn no_body_however_broken_ends_the_reader() {
+    let bodies = [
+        ("github", "push", include_str!("fixtures/github_push.json")),
+        ("gitea", "push", include_str!("fixtures/gitea_push.json")),
+        ("gitlab", "push", include_str!("fixtures/gitlab_push.json")),
+        ("bitbucket", "repo:push", include_str!("fixtures/bitbucket_push.json")),
+    ];
+    for (forge, event, body) in bodies {
+        assert!(try_to_read(forge, event, body.as_bytes()).unwrap() > 0, "{forge}");
+        // Cut short anywhere, and with any byte in the place of any other: what comes of it is an answer.
+        for at in (0..body.len()).step_by(7) {
+            let _ = try_to_read(forge, event, &body.as_bytes()[..at]);
+            let mut broken = body.as_bytes().to_vec();
+            broken[at] = broken[at].wrapping_mul(31).wrapping_add(17);
+            let _ = try_to_read(forge, event, &broken);
+        }
+    }
+}

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_engine::core::ledger::{Registration, Source};
-use landfall_engine::core::settings::SecretName;
 use landfall_stages::git::{Access, GitError};
 use landfall_stages::secrets::{MissingSecret, Secrets};
 use tokio::sync::Notify;
@@ -79,7 +78,7 @@ impl Sources {
     }
 
     /// Returns the value of a secret of an app.
-    pub(crate) fn secret(&self, _app: &str, name: &SecretName) -> Result<String, MissingSecret> {
+    pub(crate) fn secret(&self, _app: &str, name: &str) -> Result<String, MissingSecret> {
         self.secrets.get(name).map(str::to_owned)
     }
 

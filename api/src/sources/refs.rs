@@ -91,7 +91,8 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Tells whether git would take this for the name of a branch or tag, as `git check-ref-format --branch` does.
+/// Tells whether git would take this for the name of a branch or tag, as `git check-ref-format` says, and whether its
+/// commands would take it for nothing else.
 fn is_ref_name(name: &str) -> bool {
     let forbidden = |byte: u8| byte <= b' ' || byte == 0x7f || b"~^:?*[\\".contains(&byte);
     let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
@@ -166,12 +167,14 @@ mod tests {
         ];
         for name in names {
             let git = Command::new("git")
-                .args(["check-ref-format", "--branch", name])
+                .args(["check-ref-format", &format!("refs/heads/{name}")])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status()
                 .unwrap();
-            assert_eq!(Reference::branch(name).is_some(), git.success(), "{name:?}");
+            // Names that git's commands take for something else, and would not make.
+            let is_other = matches!(name, "@" | "HEAD" | "-x");
+            assert_eq!(Reference::branch(name).is_some(), git.success() && !is_other, "{name:?}");
         }
         assert_eq!(Reference::branch(&"x".repeat(251)), None);
     }

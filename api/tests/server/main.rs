@@ -8,6 +8,7 @@ mod fixture;
 mod forge;
 mod health;
 mod hooks;
+mod hostile;
 mod http;
 mod limits;
 mod live;

@@ -112,3 +112,37 @@ fn a_credential_is_for_the_registered_url_of_its_app_alone() {
     assert_eq!(keys.of("shop", "https://evil.example/shop"), None);
     assert_eq!(keys.of("blog", url), None);
 }
+
+/// Stands in for ssh: notes the key that it was given, then does on this machine what it was to do on the other.
+const SSH: &str = r#"#!/bin/sh
+test "$1" = -i && stat -c %a "$2" > "$SAW" && cat "$2" >> "$SAW"
+printf '%s\n' "$@" >> "$SAW"
+test -z "$SSH_AUTH_SOCK" || echo agent >> "$SAW"
+for last; do :; done
+exec sh -c "git ${last#git-}"
+"#;
+
+#[tokio::test]
+async fn git_reaches_a_repository_behind_ssh_with_the_key_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ssh, saw, repository) =
+        (dir.path().join("bin/ssh"), dir.path().join("saw"), dir.path().join("shop.git"));
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    fs::write(&ssh, SSH).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    super::super::init_bare(&repository).await.unwrap();
+
+    let url = format!("ssh://git@example.com{}", repository.display());
+    let access = Access::with("shop", &url, KEY, dir.path()).unwrap();
+    let mut list = super::super::bare_git();
+    list.args(["ls-remote", "--", &url]);
+    list.env("SSH_AUTH_SOCK", "/run/agent").env("SAW", &saw);
+    access.open(&mut list);
+    let path = std::env::var("PATH").unwrap();
+    list.env("PATH", format!("{}:{path}", ssh.parent().unwrap().display()));
+    super::super::run(&mut list, "asking").await.unwrap();
+
+    let seen = fs::read_to_string(&saw).unwrap();
+    assert!(seen.starts_with(&format!("600\n{KEY}\n-i\n")), "{seen}");
+    assert!(seen.contains("git@example.com") && !seen.contains("agent"), "{seen}");
+}
