@@ -27,6 +27,13 @@ pub enum ApiError {
     Unsigned,
     /// What is asked for makes sense, and not yet. **Do what is missing.**
     Unprocessable(String),
+    /// The token is right, and does not open this. **Ask with another, or somebody who has one.**
+    Forbidden(String),
+    /// Too many wrong tokens came from there. **Wait.**
+    Limited {
+        /// How long, in seconds.
+        seconds: u64,
+    },
     /// There is nothing of that name.
     NotFound(String),
     /// It was there, and was given up on purpose.
@@ -78,6 +85,8 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Unsigned => StatusCode::FORBIDDEN,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
             Self::Refused(_) => StatusCode::CONFLICT,
@@ -96,6 +105,8 @@ impl ApiError {
             Self::Unauthorized => ("unauthorized", "The token is missing or wrong"),
             Self::Unsigned => ("unsigned", "The signature is missing or wrong"),
             Self::Unprocessable(_) => ("unprocessable", "Something is missing"),
+            Self::Forbidden(_) => ("forbidden", "The token does not open this"),
+            Self::Limited { .. } => ("limited", "Too many wrong tokens"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
             Self::Gone(_) => ("gone", "It is not kept any more"),
             Self::Refused(_) => ("refused", "The rules say no"),
@@ -109,6 +120,7 @@ impl ApiError {
         let detail = match self {
             Self::BadRequest(detail)
             | Self::Unprocessable(detail)
+            | Self::Forbidden(detail)
             | Self::NotFound(detail)
             | Self::Gone(detail)
             | Self::Refused(detail)
@@ -126,6 +138,9 @@ impl ApiError {
                  secret with those that the app is registered with"
                     .into()
             }
+            Self::Limited { seconds } => format!(
+                "too many wrong tokens came from your address, so none is looked at for the next {seconds} s"
+            ),
             Self::Internal { doing, .. } => format!("{doing} failed; the server's log says why"),
         };
         Problem {
@@ -160,11 +175,12 @@ impl ApiError {
     /// Says when asking again may help, where time alone helps.
     fn say_when(&self, response: &mut Response) {
         let seconds = match self {
-            Self::Unavailable(_) => RETRY_AFTER_SECONDS,
-            Self::Busy(_) => RETRY_BUSY_SECONDS,
+            Self::Unavailable(_) => HeaderValue::from_static(RETRY_AFTER_SECONDS),
+            Self::Busy(_) => HeaderValue::from_static(RETRY_BUSY_SECONDS),
+            Self::Limited { seconds } => HeaderValue::from(*seconds),
             _ => return,
         };
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
 
     fn log(&self) {

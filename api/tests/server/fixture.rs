@@ -9,7 +9,7 @@ use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
 use landfall::hooks::Hooks;
-use landfall::server::{App, Server, serve_app};
+use landfall::server::{App, FailedLogins, Server, serve_app};
 use landfall::sources::Sources;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
@@ -75,6 +75,8 @@ impl TestServer {
             outputs,
             data: data.to_owned(),
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             sources: Sources::new(data, secrets()),
             hooks: Hooks::default(),

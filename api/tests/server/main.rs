@@ -16,4 +16,5 @@ mod moody;
 mod prune;
 mod push;
 mod sources;
+mod tokens;
 mod waiting;
