@@ -1,3 +1,5 @@
+//! Signatures, against what the forges have published.
+
 use super::*;
 
 /// GitHub's published example.

@@ -1,3 +1,5 @@
+//! Patterns, markers and paths, as the forges mean them.
+
 use std::collections::BTreeMap;
 
 use super::*;

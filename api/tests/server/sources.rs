@@ -178,3 +178,17 @@ async fn a_repository_that_can_not_be_asked_shows_why_and_is_asked_again_when_it
     until(|| server.app.sources.status("shop").is_none()).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_app_that_is_fetched_takes_no_pushes_and_says_where_they_go() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    register(&server, "shop", behind(&copy)).await;
+    assert_eq!(runs(&server, 1).await.len(), 1);
+    let output = copy.try_git(&["push", &server.remote("shop"), "main:try"]).await;
+    let seen = crate::fixture::stderr(&output);
+    let said = format!("shop is fetched from file://{}: push there", copy.path().display());
+    assert!(!output.status.success() && seen.contains(&said), "{seen}");
+    server.stop().await;
+}

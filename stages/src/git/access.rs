@@ -15,7 +15,7 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -192,8 +192,9 @@ impl Kind {
             ));
         }
         let io = |source| GitError::Io { doing: "writing the deploy key to a file", source };
-        // Made with mode 0700.
-        let folder = tempfile::Builder::new().prefix("landfall-key-").tempdir().map_err(io)?;
+        let ours_alone = fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("landfall-key-").permissions(ours_alone).tempdir();
+        let folder = folder.map_err(io)?;
         let key = folder.path().join("key");
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key).map_err(io)?;

@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+//! What a git of ours is let in by, and where that is seen.
 
 use landfall_engine::core::ledger::Registration;
+use std::collections::BTreeMap;
 
 use super::*;
 
