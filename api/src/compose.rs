@@ -11,8 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use landfall_engine::core::ledger::{Ledger, ledger_of};
 use landfall_engine::engine::Parts;
-use landfall_engine::ports::{StageExecutor, SystemClock};
+use landfall_engine::ports::{EventStore, StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
@@ -85,6 +86,8 @@ pub struct Landfall {
     pub engine: Engine,
     /// What stages printed.
     pub outputs: Arc<OutputDir>,
+    /// The values behind the names of secrets.
+    pub secrets: Secrets,
     /// The traffic proxy.
     pub proxy: ProxyInfo,
     supervisor: Supervisor,
@@ -119,10 +122,13 @@ impl Landfall {
         let proxy_dir = data.join("proxy");
         let executor = FlaskStages::new(FlaskStagesConfig {
             data,
-            secrets,
+            secrets: secrets.clone(),
             proxy_socket: proxy_dir.join(ADMIN_SOCKET),
             docker: None,
         })?;
+        // Before anything is driven: a checkout that goes on may need a key.
+        let keys = executor.repository_keys().clone();
+        keys.begin(Ledger::of(&store.events(ledger_of(store.log_id())).await.map_err(EngineError::Read)?));
         let listen = match proxy_listen {
             Some(listen) => listen,
             None => usual_address(&proxy_dir).await,
@@ -137,7 +143,10 @@ impl Landfall {
             clock: Arc::new(SystemClock),
         };
         match Engine::start_within(parts, limits).await {
-            Ok(engine) => Ok(Self { engine, outputs, proxy, supervisor }),
+            Ok(engine) => {
+                keys.follow(engine.ledger());
+                Ok(Self { engine, outputs, secrets, proxy, supervisor })
+            }
             Err(error) => {
                 supervisor.shutdown().await;
                 Err(error.into())

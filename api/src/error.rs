@@ -23,6 +23,10 @@ pub enum ApiError {
     BadRequest(String),
     /// No token, or not the right one. **Send it.**
     Unauthorized,
+    /// A delivery that its app's secret did not sign. **Set the secret at the forge.** Says nothing of the app.
+    Unsigned,
+    /// What is asked for makes sense, and not yet. **Do what is missing.**
+    Unprocessable(String),
     /// The token is right, and does not open this. **Ask with another, or somebody who has one.**
     Forbidden(String),
     /// Too many wrong tokens came from there. **Wait.**
@@ -111,6 +115,8 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unsigned => StatusCode::FORBIDDEN,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -134,6 +140,8 @@ impl ApiError {
         let (name, title) = match self {
             Self::BadRequest(_) => ("bad-request", "The request is wrong"),
             Self::Unauthorized => ("unauthorized", "The token is missing or wrong"),
+            Self::Unsigned => ("unsigned", "The signature is missing or wrong"),
+            Self::Unprocessable(_) => ("unprocessable", "Something is missing"),
             Self::Forbidden(_) => ("forbidden", "The token does not open this"),
             Self::Limited { .. } => ("limited", "Too many wrong tokens"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
@@ -153,6 +161,7 @@ impl ApiError {
         };
         let detail = match self {
             Self::BadRequest(detail)
+            | Self::Unprocessable(detail)
             | Self::Forbidden(detail)
             | Self::NotFound(detail)
             | Self::Gone(detail)
@@ -169,6 +178,11 @@ impl ApiError {
             | Self::NoRoom(detail) => detail.clone(),
             Self::Unauthorized => {
                 "send the server's token as `Authorization: Bearer TOKEN`; `landfall serve` says where it is"
+                    .into()
+            }
+            Self::Unsigned => {
+                "there is no app of this name that takes deliveries with this signature: compare the address and the \
+                 secret with those that the app is registered with"
                     .into()
             }
             Self::Limited { seconds } => format!(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use landfall_engine::core::run::RunId;
 
 use crate::docker::DockerHandle;
+use crate::git::RepositoryKeys;
 use crate::proxy::ProxyClient;
 use crate::secrets::Secrets;
 
@@ -18,6 +19,8 @@ pub struct Context {
     pub http: reqwest::Client,
     /// The values behind the names in the settings.
     pub secrets: Arc<Secrets>,
+    /// Which secrets open the repositories behind URLs.
+    pub keys: RepositoryKeys,
     /// The process that carries the traffic.
     pub proxy: ProxyClient,
     /// The data folder; work folders are below it.

@@ -31,6 +31,7 @@ use crate::deploy;
 use crate::docker::DockerError;
 use crate::docker::DockerHandle;
 use crate::evidence;
+use crate::git::RepositoryKeys;
 use crate::go_live;
 use crate::notify;
 use crate::proxy::ProxyClient;
@@ -100,6 +101,7 @@ impl FlaskStages {
             docker,
             http,
             secrets: Arc::new(config.secrets),
+            keys: RepositoryKeys::default(),
             proxy: ProxyClient::new(config.proxy_socket),
             data: config.data,
         };
@@ -109,6 +111,11 @@ impl FlaskStages {
     /// Returns the Docker engine, for a check before the first run.
     pub fn docker(&self) -> &DockerHandle {
         &self.context.docker
+    }
+
+    /// Returns the list of what opens the apps' repositories, which is empty at first.
+    pub fn repository_keys(&self) -> &RepositoryKeys {
+        &self.context.keys
     }
 
     fn masker(&self, run: &Run) -> Masker {

@@ -18,9 +18,11 @@ use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
+use crate::hooks::Hooks;
 use crate::limits::LimitArgs;
 use crate::server::{App, FailedLogins, Places, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
+use crate::sources::Sources;
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -119,6 +121,8 @@ async fn serve(
         failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         places: Places::default(),
+        sources: Sources::new(data, landfall.secrets.clone()),
+        hooks: Hooks::default(),
         stop: stop.clone(),
     });
     for (name, known) in config.apps {

@@ -3,6 +3,7 @@
 //! ```text
 //! /healthz                          is it well?                 (no token)
 //! /v1/openapi.json                  what the API is             (no token)
+//! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -45,6 +46,8 @@ use utoipa_axum::routes;
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
+use crate::hooks::{self, Hooks};
+use crate::sources::{self, Sources};
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
@@ -88,6 +91,10 @@ pub struct App {
     pub git: GitRemote,
     /// How many are served at once.
     pub places: Places,
+    /// Where commits come from.
+    pub sources: Sources,
+    /// Where deliveries come in.
+    pub hooks: Hooks,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -133,9 +140,15 @@ fn in_the_open() -> OpenApiRouter<Arc<App>> {
     contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
 }
 
+/// Returns what needs no token because it is signed.
+fn signed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(hooks::receive))
+}
+
 /// Returns the description of every route of the API.
 fn document() -> OpenApi {
-    contract::finished(in_the_open().into_openapi().nest("/v1", behind_token().into_openapi()))
+    let open = in_the_open().merge(signed()).into_openapi();
+    contract::finished(open.nest("/v1", behind_token().into_openapi()))
 }
 
 /// Returns every route of the server.
@@ -150,6 +163,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::from(in_the_open())
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
+        .merge(Router::from(signed()).layer(middleware::from_fn(in_time)))
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(request::unknown)
         .layer(middleware::from_fn(request::traced))
@@ -166,7 +180,8 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
+    let watching = sources::watch(Arc::clone(&app));
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

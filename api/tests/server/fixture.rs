@@ -8,11 +8,14 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
+use landfall::hooks::Hooks;
 use landfall::server::{App, FailedLogins, Places, Server, serve_app};
+use landfall::sources::Sources;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
 use landfall_engine::{Engine, Limits};
+use landfall_stages::secrets::Secrets;
 use landfall_store::{DataDir, Options, OutputDir};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -24,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 use crate::fake::FakeStages;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
+
+/// With this, deliveries to the apps of tests are signed. Its name is `HOOK_SECRET`.
+pub const HOOK_SECRET: &str = "It's a Secret to Everybody";
 
 /// Nothing here takes a second; a test that waits for so long waits for what does not come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,6 +79,8 @@ impl TestServer {
             failed_logins: FailedLogins::default(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             places: Places::default(),
+            sources: Sources::new(data, secrets()),
+            hooks: Hooks::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));
@@ -136,6 +144,11 @@ impl TestServer {
         let runs = self.app.engine.store().runs(Default::default()).await.unwrap();
         runs.into_iter().rev().map(|run| run.id).collect()
     }
+}
+
+fn secrets() -> Secrets {
+    let known = [("HOOK_SECRET", HOOK_SECRET), ("EMPTY", ""), ("GIT_TOKEN", "git-token-of-the-tests")];
+    Secrets::new(known.into_iter().map(|(name, value)| (name.into(), value.into())), None).unwrap()
 }
 
 /// A working copy with a branch `main`.
