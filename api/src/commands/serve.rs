@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
 use crate::hooks::Hooks;
 use crate::limits::LimitArgs;
-use crate::server::{App, FailedLogins, Server, serve_app};
+use crate::server::{App, FailedLogins, Places, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 use crate::sources::Sources;
 
@@ -122,6 +122,7 @@ async fn serve(
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         sources: Sources::new(data, landfall.secrets.clone()),
         hooks: Hooks::default(),
+        places: Places::default(),
         stop: stop.clone(),
     });
     for (name, known) in config.apps {

@@ -30,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use landfall_engine::core::ledger::Registration;
 use landfall_engine::core::run::RunId;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::error::ApiError;
@@ -92,8 +93,21 @@ impl Forge {
     }
 }
 
+/// Who delivers, and for which app.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "the fields are read by the derived description alone")]
+struct DeliveryPath {
+    /// The forge: `github`, `gitlab`, `gitea`, `forgejo` or `bitbucket`.
+    #[param(pattern = "^(github|gitlab|gitea|forgejo|bitbucket)$")]
+    forge: String,
+    /// Name of the app.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", example = "shop")]
+    app: String,
+}
+
 /// What a delivery is answered with: 202 when it began a run, 200 when all is said already.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HookAnswer {
     /// The runs that it led to, now or when it was delivered before.
     pub runs: Vec<HookRun>,
@@ -102,7 +116,7 @@ pub struct HookAnswer {
 }
 
 /// A run that a delivery led to. It is durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HookRun {
     /// The branch or tag, with git's whole name.
     #[serde(rename = "ref")]
@@ -116,7 +130,7 @@ pub struct HookRun {
 }
 
 /// Why something starts no run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nothing {
     /// The branch or tag that it is about, with git's whole name.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -126,6 +140,24 @@ pub struct Nothing {
 }
 
 /// `POST /v1/hooks/{forge}/{app}`: 202 once the runs are durable; 200 when there is nothing to begin, with the reason.
+#[utoipa::path(
+    post,
+    path = "/v1/hooks/{forge}/{app}",
+    operation_id = "deliver",
+    tag = "hooks",
+    security(()),
+    params(DeliveryPath),
+    request_body = serde_json::Value,
+    responses(
+        (status = 202, description = "The runs that it led to, of which some are new", body = HookAnswer),
+        (status = 200, description = "Nothing is new: what it led to before, or why to nothing", body = HookAnswer),
+        (status = 403),
+        (status = 404),
+        (status = 409),
+        (status = 422),
+        (status = 507)
+    )
+)]
 pub(crate) async fn receive(
     State(app): State<Arc<App>>,
     Path((forge, name)): Path<(String, String)>,

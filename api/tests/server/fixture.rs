@@ -9,7 +9,7 @@ use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
 use landfall::hooks::Hooks;
-use landfall::server::{App, FailedLogins, Server, serve_app};
+use landfall::server::{App, FailedLogins, Places, Server, serve_app};
 use landfall::sources::Sources;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
@@ -80,6 +80,7 @@ impl TestServer {
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             sources: Sources::new(data, secrets()),
             hooks: Hooks::default(),
+            places: Places::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));

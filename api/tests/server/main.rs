@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod binary;
+mod contract;
 mod fake;
 mod fixture;
 mod forge;
@@ -12,6 +13,7 @@ mod hostile;
 mod http;
 mod limits;
 mod live;
+mod malformed;
 mod moody;
 mod prune;
 mod push;
