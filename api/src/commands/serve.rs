@@ -120,9 +120,9 @@ async fn serve(
         local: local.clone(),
         failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
-        places: Places::default(),
         sources: Sources::new(data, landfall.secrets.clone()),
         hooks: Hooks::default(),
+        places: Places::default(),
         stop: stop.clone(),
     });
     for (name, known) in config.apps {

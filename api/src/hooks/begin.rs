@@ -207,7 +207,8 @@ impl Beginning<'_> {
                 newest.and_then(|run| Sha::parse(&run.commit.sha))
             }
         };
-        if known.is_none() || known == change.before {
+        // It follows the last one, or is that one once more.
+        if known.as_ref().is_none_or(|known| Some(known) == change.before.as_ref() || *known == head.sha) {
             return Ok(None);
         }
         match self.at(branch).await {

@@ -30,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use landfall_engine::core::ledger::Registration;
 use landfall_engine::core::run::RunId;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::error::ApiError;
@@ -92,8 +93,21 @@ impl Forge {
     }
 }
 
+/// Who delivers, and for which app.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "the fields are read by the derived description alone")]
+struct DeliveryPath {
+    /// The forge: `github`, `gitlab`, `gitea`, `forgejo` or `bitbucket`.
+    #[param(pattern = "^(github|gitlab|gitea|forgejo|bitbucket)$")]
+    forge: String,
+    /// Name of the app.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", example = "shop")]
+    app: String,
+}
+
 /// What a delivery is answered with: 202 when it began a run, 200 when all is said already.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HookAnswer {
     /// The runs that it led to, now or when it was delivered before.
     pub runs: Vec<HookRun>,
@@ -102,7 +116,7 @@ pub struct HookAnswer {
 }
 
 /// A run that a delivery led to. It is durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HookRun {
     /// The branch or tag, with git's whole name.
     #[serde(rename = "ref")]
@@ -116,25 +130,13 @@ pub struct HookRun {
 }
 
 /// Why something starts no run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nothing {
     /// The branch or tag that it is about, with git's whole name.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// Why.
     pub why: String,
-}
-
-/// Where a delivery goes.
-#[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "the fields are read by the derived description alone")]
-struct HookPath {
-    /// Who delivers: `github`, `gitlab`, `gitea`, `forgejo` or `bitbucket`.
-    #[param(pattern = "^(github|gitlab|gitea|forgejo|bitbucket)$")]
-    forge: String,
-    /// Name of the app.
-    app: String,
 }
 
 /// `POST /v1/hooks/{forge}/{app}`: 202 once the runs are durable; 200 when there is nothing to begin, with the reason.
@@ -144,12 +146,16 @@ struct HookPath {
     operation_id = "deliver",
     tag = "hooks",
     security(()),
-    params(HookPath),
-    request_body(content = serde_json::Value, description = "The forge's delivery, signed with the app's secret"),
+    params(DeliveryPath),
+    request_body = serde_json::Value,
     responses(
-        (status = 202, description = "The runs are recorded and begin", body = HookAnswer),
-        (status = 200, description = "There is nothing to begin, or it had begun before", body = HookAnswer),
-        (status = 401), (status = 404), (status = 409), (status = 507)
+        (status = 202, description = "The runs that it led to, of which some are new", body = HookAnswer),
+        (status = 200, description = "Nothing is new: what it led to before, or why to nothing", body = HookAnswer),
+        (status = 403),
+        (status = 404),
+        (status = 409),
+        (status = 422),
+        (status = 507)
     )
 )]
 pub(crate) async fn receive(

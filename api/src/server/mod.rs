@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! /healthz                          is it well?                 (no token)
-//! /v1/openapi.json                  what the API is             (no token)
 //! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
+//! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -89,12 +89,12 @@ pub struct App {
     pub failed_logins: FailedLogins,
     /// Where pushes come in.
     pub git: GitRemote,
-    /// How many are served at once.
-    pub places: Places,
     /// Where commits come from.
     pub sources: Sources,
     /// Where deliveries come in.
     pub hooks: Hooks,
+    /// How many are served at once.
+    pub places: Places,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -140,14 +140,15 @@ fn in_the_open() -> OpenApiRouter<Arc<App>> {
     contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
 }
 
-/// Returns what needs no token because it is signed.
+/// Returns what is open to those who sign.
 fn signed() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default().routes(routes!(hooks::receive))
 }
 
 /// Returns the description of every route of the API.
 fn document() -> OpenApi {
-    let open = in_the_open().merge(signed()).into_openapi();
+    let mut open = in_the_open().into_openapi();
+    open.merge(signed().into_openapi());
     contract::finished(open.nest("/v1", behind_token().into_openapi()))
 }
 
@@ -160,10 +161,11 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
     Router::from(in_the_open())
+        .merge(deliveries)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
-        .merge(Router::from(signed()).layer(middleware::from_fn(in_time)))
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(request::unknown)
         .layer(middleware::from_fn(request::traced))

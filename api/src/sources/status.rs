@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// After the first failure it is asked again so soon; then half as often each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
@@ -10,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(15);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// How it stands with an app's repository behind a URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceStatus {
     /// When its branches were last read, in milliseconds since 1970.
     pub looked_at_ms: Option<u64>,

@@ -78,9 +78,9 @@ impl TestServer {
             local: Token::random(),
             failed_logins: FailedLogins::default(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
-            places: Places::default(),
             sources: Sources::new(data, secrets()),
             hooks: Hooks::default(),
+            places: Places::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));

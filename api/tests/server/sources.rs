@@ -145,9 +145,9 @@ async fn filters_hold_for_what_is_found_by_looking() {
     next_look(&server, "shop").await;
     assert_eq!(server.runs().await.len(), 1);
 
-    copy.git(&["branch", "release/2"]).await;
+    copy.git(&["branch", "release/2", "release/1"]).await;
     let found = runs(&server, 2).await;
-    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[1].0, "staging", "a branch that is new is a push: {found:?}");
     server.stop().await;
 }
 
