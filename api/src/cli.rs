@@ -9,6 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+use landfall_stages::secrets::KEY_VARIABLE;
 
 use crate::commands::hook::HookArgs;
 use crate::commands::serve::ServeArgs;
@@ -420,6 +421,11 @@ pub struct World {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// File with the key of the secrets that were set. Default: ~/.config/landfall/vault.key (root:
+    /// /etc/landfall/vault.key)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = KEY_VARIABLE, hide_env_values = true)]
+    pub vault_key: Option<PathBuf>,
 }
 
 /// Give up what is old: outputs, and images that no release needs.

@@ -5,7 +5,7 @@
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
-//! - [`proxy`]: the process that carries the apps' traffic.
+//! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
@@ -24,3 +24,4 @@ pub mod picture;
 pub mod proxy;
 pub mod retention;
 pub mod server;
+pub mod service;

@@ -12,4 +12,4 @@ mod run_command;
 mod timers;
 #[expect(dead_code, reason = "the other target uses the rest")]
 mod witness;
-mod yard;
+pub mod yard;
