@@ -3,6 +3,7 @@
 //! Secrets are never taken here: a process list shows every argument.
 
 mod installation;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ use landfall_stages::secrets::KEY_VARIABLE;
 
 pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
+};
+pub use secret::{
+    SecretArgs, SecretCommand, SecretImportArgs, SecretListArgs, SecretRekeyArgs, SecretRmArgs, SecretSetArgs,
 };
 
 use crate::commands::hook::HookArgs;
@@ -131,6 +135,8 @@ pub enum Command {
     Token(TokenArgs),
     /// List what was decided about apps, tokens, secrets, pauses and holds: when, and by whom.
     Ledger(JsonArgs),
+    /// Keep the secrets of an app: sealed, for its containers, and shown to nobody.
+    Secret(SecretArgs),
     /// Give up what is old: outputs, and images that no release needs.
     Prune(PruneArgs),
     /// Copy the log and the outputs into one file, beside a running server, and verify it.

@@ -231,6 +231,6 @@ async fn open_folder(data: PathBuf, options: Options) -> Result<Opened, ComposeE
 }
 
 /// Containers and a proxy with another current folder must find what we mean.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

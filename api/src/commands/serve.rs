@@ -129,6 +129,7 @@ async fn serve(
         tokens: vec![token],
         local: local.clone(),
         failed_logins: FailedLogins::default(),
+        secrets: landfall.secrets.clone(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         stop: stop.clone(),
     });

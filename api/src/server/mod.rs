@@ -17,6 +17,7 @@ mod live;
 mod names;
 mod prune;
 mod read;
+mod secrets;
 mod tokens;
 
 use std::path::PathBuf;
@@ -26,10 +27,11 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Router, http::Method};
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
+use landfall_stages::secrets::Secrets;
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +49,7 @@ pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText};
 pub(crate) use names::{app_name, bare_repository};
 pub use read::{AppLine, AppList, LedgerPage, RunPage, ServerInfo};
+pub use secrets::{SecretLine, SecretList};
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
 
@@ -73,6 +76,8 @@ pub struct App {
     pub local: Token,
     /// How often whom was wrong about a token.
     pub failed_logins: FailedLogins,
+    /// The values behind names, and the vault that they are kept in.
+    pub secrets: Secrets,
     /// Where pushes come in.
     pub git: GitRemote,
     /// Ends every stream when the server stops.
@@ -103,6 +108,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/apps/{app}/runs", post(act::trigger))
         .route("/apps/{app}/rollback", post(act::rollback))
+        .route("/apps/{app}/secrets", get(secrets::list))
+        .route(
+            "/apps/{app}/secrets/{name}",
+            put(secrets::set).delete(secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)),
+        )
         .route("/runs", get(read::runs))
         .route("/runs/{id}", get(read::run))
         .route("/runs/{id}/events", get(live::run_events))

@@ -12,5 +12,6 @@ mod live;
 mod moody;
 mod prune;
 mod push;
+mod secrets;
 mod tokens;
 mod waiting;

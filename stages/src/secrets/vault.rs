@@ -91,6 +91,12 @@ pub enum VaultError {
         /// The file of the vault.
         vault: PathBuf,
     },
+    /// Some can't be opened, and would be lost. **Set them again, or remove them.**
+    #[error("{} can't be opened: set them again or remove them first", names.join(", "))]
+    Unopened {
+        /// Whose they are, and their names.
+        names: Vec<String>,
+    },
     /// The disk says no. **Look at it.**
     #[error("could not {doing} the vault {}", vault.display())]
     Disk {
@@ -193,6 +199,32 @@ impl Vault {
         let key = self.key.read_existing(&self.data)?;
         content.write(&self.file(), &key).map_err(self.disk("write"))?;
         Ok(true)
+    }
+
+    /// Seals every secret with another key, durably, and returns how many there are. The other key is made if it is not
+    /// there. The old one opens nothing from then on, and is left where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError`]; nothing is changed then.
+    pub fn rekey(&self, to: &KeyPlace) -> Result<usize, VaultError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(content) = self.read()? else { return Ok(0) };
+        let old = self.key_of(&content)?;
+        let unopened = content.entries.iter().filter(|entry| entry.open(&old).is_none());
+        let names: Vec<String> = unopened.map(Entry::to_string).collect();
+        if !names.is_empty() {
+            return Err(VaultError::Unopened { names });
+        }
+        let new = match to.read(&self.data)? {
+            Some(key) => key,
+            None => to.make(&self.data)?,
+        };
+        let mut resealed = Content::new(&new);
+        resealed.damaged = content.damaged;
+        resealed.entries = content.entries.iter().filter_map(|entry| entry.resealed(&old, &new)).collect();
+        resealed.write(&self.file(), &new).map_err(self.disk("write"))?;
+        Ok(resealed.entries.len())
     }
 
     /// Opens what an app has: the secrets of the environment stand before those of the whole app.

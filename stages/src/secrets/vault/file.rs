@@ -8,6 +8,7 @@
 //! A line that can't be read is kept as it is and costs no other line. Names can be read without the key.
 //! Written whole: beside the old file, synced, and put in its place.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -53,8 +54,21 @@ impl Entry {
         key.open(&purpose(&self.app, self.env.as_deref(), &self.name), &self.sealed)
     }
 
+    /// Seals the same value with another key.
+    pub(super) fn resealed(&self, old: &Key, new: &Key) -> Option<Self> {
+        let scope = Scope { app: self.app.clone(), env: self.env.clone() };
+        Some(Self::seal(new, &scope, &self.name, &self.open(old)?, self.set_ms))
+    }
+
     pub(super) fn is(&self, scope: &Scope, name: &str) -> bool {
         self.name == name && self.app == scope.app && self.env == scope.env
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { app, env, name, .. } = self;
+        write!(f, "{name} of {}", Scope { app: app.clone(), env: env.clone() })
     }
 }
 

@@ -91,6 +91,11 @@ impl KeyPlace {
         Self::find_by(named, |name| std::env::var_os(name), rustix::process::geteuid().is_root())
     }
 
+    /// Returns the place of a key that is in this file, or will be.
+    pub fn named(file: &Path) -> Self {
+        Self { path: Some(file.to_owned()), can_be_made: true }
+    }
+
     fn find_by(named: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Self {
         let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let credential = folder("CREDENTIALS_DIRECTORY").map(|folder| folder.join(CREDENTIAL));

@@ -188,3 +188,26 @@ fn a_draft_that_a_crash_left_behind_is_no_hindrance() {
     vault.set(&scope("shop", None), "B", "other", 1).unwrap();
     assert_eq!(value(&vault, "shop", None, "A").as_deref(), Some("value"));
 }
+
+#[test]
+fn another_key_opens_everything_and_the_old_one_nothing_and_nothing_is_lost_on_the_way() {
+    let place = Place::new();
+    let vault = place.vault();
+    vault.set(&scope("shop", None), "A", "value", 1).unwrap();
+    vault.set(&scope("shop", Some("staging")), "B", "other", 2).unwrap();
+    let new = place.keys.path().join("new.key");
+    assert_eq!(vault.rekey(&KeyPlace::named(&new)).unwrap(), 2);
+    assert!(matches!(vault.of("shop", None), Err(VaultError::WrongKey { .. })));
+    let vault = place.with_key("new.key");
+    assert_eq!(value(&vault, "shop", Some("staging"), "B").as_deref(), Some("other"));
+    assert_eq!(vault.list("shop").unwrap()[0].set_ms, 1, "a new key is no new value");
+
+    let lines = place.lines();
+    let damaged: Vec<String> =
+        lines.iter().map(|line| line.replace("\"name\":\"A\"", "\"name\":\"C\"")).collect();
+    fs::write(place.file(), damaged.join("\n")).unwrap();
+    let said = vault.rekey(&KeyPlace::named(&place.keys.path().join("third.key"))).unwrap_err().to_string();
+    assert!(said.starts_with("C of shop can't be opened"), "{said}");
+    assert!(!place.keys.path().join("third.key").exists());
+    assert_eq!(place.lines(), damaged);
+}
