@@ -5,19 +5,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use landfall_engine::core::ledger::LedgerEvent;
 use landfall_engine::timeline::timestamp;
 use landfall_stages::secrets::{Listed, Scope, VALUE_BYTES_MAX, Vault, VaultError};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::App;
 use super::auth::actor;
-use super::extract::Params;
+use super::describe::{AppPath, SecretPath};
+use super::extract::{Params, arrived, says_json};
 use super::names::{app_name, env_name};
 use crate::error::ApiError;
 
@@ -25,22 +25,31 @@ use crate::error::ApiError;
 pub(super) const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX * 6 + 1024;
 
 /// What `PUT /v1/apps/{app}/secrets/{name}` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SecretRequest {
+pub(super) struct SecretRequest {
+    /// The value: text of 64 KiB at most. It is in no answer, neither of this request nor of another.
+    #[schema(
+        min_length = 1,
+        max_length = 65536,
+        pattern = "^[^\\x00]+$",
+        example = "postgres://shop@db/shop"
+    )]
     value: String,
 }
 
 /// What stands after `?` where one secret is meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only in this environment. Default: in all that have none of the name themselves.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", example = "staging")]
     env: Option<String>,
 }
 
 /// A secret in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecretLine {
     /// Its name.
     pub name: String,
@@ -58,13 +67,21 @@ impl From<Listed> for SecretLine {
 }
 
 /// What `GET /v1/apps/{app}/secrets` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecretList {
     /// The secrets of the app in all its environments, by name.
     pub secrets: Vec<SecretLine>,
 }
 
 /// `GET /v1/apps/{app}/secrets`: names, and when they were set.
+#[utoipa::path(
+    get,
+    path = "/apps/{app}/secrets",
+    operation_id = "secrets",
+    tag = "secrets",
+    params(AppPath),
+    responses((status = 200, description = "The names of the app's secrets", body = SecretList))
+)]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -76,15 +93,23 @@ pub(super) async fn list(
 
 /// `PUT /v1/apps/{app}/secrets/{name}`: keeps a value, in the place of the one before. The next stage that begins has
 /// it.
+#[utoipa::path(
+    put,
+    path = "/apps/{app}/secrets/{name}",
+    operation_id = "set_secret",
+    tag = "secrets",
+    params(SecretPath, Which),
+    request_body = SecretRequest,
+    responses((status = 204, description = "The secret has this value, durably"), (status = 409))
+)]
 pub(super) async fn set(
     State(app): State<Arc<App>>,
     Path((of_app, name)): Path<(String, String)>,
     Params(which): Params<Which>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Hidden(value): Hidden,
 ) -> Result<StatusCode, ApiError> {
     let (scope, actor) = (scope(&of_app, which)?, actor(&headers));
-    let value = value_in(body)?;
     in_full(async move {
         let (of, named, now_ms) = (scope.clone(), name.clone(), app.now_ms());
         with_vault(&app, move |vault| vault.set(&of, &named, &value, now_ms)).await?;
@@ -96,6 +121,14 @@ pub(super) async fn set(
 }
 
 /// `DELETE /v1/apps/{app}/secrets/{name}`: takes one away.
+#[utoipa::path(
+    delete,
+    path = "/apps/{app}/secrets/{name}",
+    operation_id = "remove_secret",
+    tag = "secrets",
+    params(SecretPath, Which),
+    responses((status = 204, description = "The secret is gone, durably"), (status = 404), (status = 409))
+)]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     Path((of_app, name)): Path<(String, String)>,
@@ -120,19 +153,31 @@ fn scope(app: &str, which: Which) -> Result<Scope, ApiError> {
     Ok(Scope { app: app_name(app)?.to_owned(), env })
 }
 
-/// Reads the body. What is wrong with it is told without quoting it.
-fn value_in(body: Result<Bytes, BytesRejection>) -> Result<Zeroizing<String>, ApiError> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::TooLarge(format!("a value has {} KiB at most", VALUE_BYTES_MAX / 1024))
+/// A value out of a body. What is wrong with the body is told without quoting it.
+pub(super) struct Hidden(Zeroizing<String>);
+
+impl<S: Send + Sync> FromRequest<S> for Hidden {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if !says_json(request.headers()) {
+            let said = "say what the body is: expected `Content-Type: application/json`";
+            return Err(ApiError::NotJson(said.into()));
         }
-        _ => ApiError::BadRequest("the body did not arrive whole".into()),
-    })?;
-    match serde_json::from_slice(&body) {
-        Ok(SecretRequest { value }) => Ok(Zeroizing::new(value)),
-        Err(_) => Err(ApiError::BadRequest(
-            "the body is not the JSON expected here: {\"value\": \"…\"}, and nothing else".into(),
-        )),
+        let body = arrived(request, state).await.map_err(|error| match error {
+            ApiError::TooLarge(_) => {
+                ApiError::TooLarge(format!("a value has {} KiB at most", VALUE_BYTES_MAX / 1024))
+            }
+            other => other,
+        })?;
+        // A list would be taken for the fields in their order.
+        let is_object = body.trim_ascii().starts_with(b"{");
+        match serde_json::from_slice(&body) {
+            Ok(SecretRequest { value }) if is_object => Ok(Self(Zeroizing::new(value))),
+            _ => Err(ApiError::BadRequest(
+                "the body is not the JSON expected here: {\"value\": \"…\"}, and nothing else".into(),
+            )),
+        }
     }
 }
 
