@@ -22,6 +22,9 @@ pub use problem::Problem;
 pub use source::read_at_checkout;
 pub use source::read_at_commit;
 
+pub(crate) use section::nearest;
+pub(crate) use values::is_secret_name;
+
 use section::Section;
 
 /// The name of the file at the app's root.

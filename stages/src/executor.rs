@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use landfall_engine::core::command::NotSent;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::command::RollbackOutcome;
 use landfall_engine::core::event::OutputRef;
@@ -33,6 +34,7 @@ use crate::docker::DockerHandle;
 use crate::evidence;
 use crate::go_live;
 use crate::notify;
+use crate::notify::Notifier;
 use crate::proxy::ProxyClient;
 use crate::public_smoke;
 use crate::push_image;
@@ -109,6 +111,11 @@ impl FlaskStages {
     /// Returns the Docker engine, for a check before the first run.
     pub fn docker(&self) -> &DockerHandle {
         &self.context.docker
+    }
+
+    /// Returns what sends the server's own notices.
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(self.context.http.clone(), Arc::clone(&self.context.secrets))
     }
 
     fn masker(&self, run: &Run) -> Masker {
@@ -227,7 +234,7 @@ impl StageExecutor for FlaskStages {
         }
     }
 
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent> {
         notify::run(&self.context, order).await
     }
 

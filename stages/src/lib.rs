@@ -28,7 +28,7 @@ mod http;
 mod junit;
 mod lines;
 pub mod look;
-mod notify;
+pub mod notify;
 mod plan;
 pub mod proxy;
 mod public_address;

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 
 use landfall_engine::core::settings::Settings;
 
+use crate::notify::Channel;
+
 pub use masker::MaskedWriter;
 pub use masker::Masker;
 #[cfg(test)]
@@ -141,10 +143,10 @@ impl fmt::Debug for Secrets {
 /// Returns the names of all secrets that the settings mention.
 fn names_in(settings: &Settings) -> Vec<String> {
     let channels = settings.notify.developer.iter().chain(&settings.notify.ops);
-    let in_channels = channels.filter_map(|channel| match channel.split_once(':') {
-        Some(("slack" | "webhook", secret)) => Some(secret.to_owned()),
-        _ => None,
-    });
+    let in_channels = channels
+        .filter_map(|channel| Channel::parse(channel).ok())
+        .flat_map(|channel| channel.secrets())
+        .map(str::to_owned);
     let listed = settings.env.secret.iter().chain(&settings.build.secrets).chain(&settings.registry.password);
     listed.cloned().chain(in_channels).collect()
 }
@@ -212,13 +214,14 @@ mod tests {
         settings.registry.password = Some("REGISTRY".into());
         settings.env.secret = vec!["DATABASE_URL".into()];
         settings.build.secrets = vec!["PIP".into()];
-        settings.notify.developer = vec!["webhook:HOOK".into(), "email:author".into()];
+        settings.notify.developer = vec!["webhook:HOOK:KEY".into(), "email:author".into()];
         settings.notify.ops = vec!["slack:OPS".into()];
         let values = [
             ("REGISTRY", "registry-pw"),
             ("DATABASE_URL", "postgres://pw"),
             ("PIP", "pip-token"),
             ("HOOK", "https://hooks.example.com/in/T1/B2/abcdefgh"),
+            ("KEY", "whsec_c2lnbmluZyBrZXkgb2YgMjQgYnl0ZXM="),
             ("OPS", "https://slack.example.com/services/zyxw"),
             (SMTP_URL, "smtp://mailer:mail%20pw@127.0.0.1:25"),
             ("OTHER", "not-named"),
@@ -226,5 +229,6 @@ mod tests {
         let masker = Secrets::new(pairs(&values), None).unwrap().masker(Some(&settings));
         let said = "registry-pw postgres://pw pip-token /in/T1/B2/abcdefgh /services/zyxw mail pw not-named";
         assert_eq!(masker.mask(said), "*** *** *** *** *** *** not-named");
+        assert_eq!(masker.mask("whsec_c2lnbmluZyBrZXkgb2YgMjQgYnl0ZXM="), "***");
     }
 }
