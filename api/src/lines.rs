@@ -138,7 +138,10 @@ impl EventLines {
                     run.id.short()
                 ),
             ],
-            Event::NoticeStarted { .. } | Event::NoticeRecovered { .. } | Event::RunClosed => Vec::new(),
+            Event::NoticeStarted { .. }
+            | Event::NoticeRecovered { .. }
+            | Event::RunClosed
+            | Event::Ledger(_) => Vec::new(),
             Event::NoticeSent { notice, .. } => {
                 vec![format!("    {} notified by {}", notice.audience, notice.channel)]
             }

@@ -329,7 +329,7 @@ impl Fold {
                         .push(format!("{} could not be notified by {}", notice.audience, notice.channel));
                 }
             }
-            Event::NoticeStarted { .. } | Event::RunClosed => {}
+            Event::NoticeStarted { .. } | Event::RunClosed | Event::Ledger(_) => {}
         }
         self.variables.code = code_version(run);
     }

@@ -349,7 +349,7 @@ pub(crate) fn append(
         .into_iter()
         .map(|event| Draft { event_id: clock.uuid(), effect_key: key_of(run_id, &event), event })
         .collect();
-    Append { run_id, expected, events, at_ms, actor: actor.to_owned(), claim: None }
+    Append { run_id, expected, events, at_ms, actor: actor.to_owned(), claims: Vec::new() }
 }
 
 fn key_of(run_id: RunId, event: &Event) -> Option<String> {

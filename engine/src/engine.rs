@@ -18,6 +18,7 @@ use crate::core::lane::{Lane, LaneId};
 use crate::core::run::{Phase, Run, RunId};
 use crate::driver::{Driver, Request, append, is_intent, place_of};
 use crate::lanes::Lanes;
+use crate::ledger::Keeping;
 use crate::limits::{Busy, Limits};
 use crate::ports::{AppendError, Clock, EventStore, Low, OutputLog, ReadError, RunQuery, StageExecutor};
 use crate::sabotaged;
@@ -94,7 +95,7 @@ pub struct Triggered {
 /// A workflow engine on one log. Clones are handles on the same engine.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the engine's tasks have in common.
@@ -104,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) lanes: Lanes,
     pub(crate) stop: CancellationToken,
+    pub(crate) ledger: Keeping,
     /// Held while a sweep is going on.
     pub(crate) sweeping: tokio::sync::Mutex<()>,
     sweep_due: Notify,
@@ -146,6 +148,7 @@ impl Engine {
             parts,
             limits,
             lanes: Lanes::default(),
+            ledger: Keeping::default(),
             stop: CancellationToken::new(),
             sweeping: tokio::sync::Mutex::default(),
             sweep_due: Notify::new(),
@@ -156,6 +159,7 @@ impl Engine {
             halted: watch::channel(None).0,
         });
         let engine = Self { shared };
+        engine.shared.ledger.read(&*engine.shared.parts.store).await?;
         engine.recover().await?;
         engine.shared.tasks.spawn(crate::sweep::sweep_when_due(Arc::clone(&engine.shared)));
         engine.shared.tasks.spawn(halt_with_store(Arc::clone(&engine.shared)));
@@ -164,7 +168,8 @@ impl Engine {
 
     /// Starts a run for a push. Durable when it returns.
     ///
-    /// A `claim` (a delivery id, an idempotency key) starts one run at most, for ever.
+    /// Each of the `claims` (a delivery id, an idempotency key) starts one run at most, for ever; two of them fit beside
+    /// a push.
     ///
     /// # Errors
     ///
@@ -174,17 +179,18 @@ impl Engine {
         &self,
         push: Push,
         actor: &str,
-        claim: Option<String>,
+        claims: impl IntoIterator<Item = String>,
     ) -> Result<Triggered, EngineError> {
         let lane = push.lane.clone();
-        if let Some(claim) = &claim
-            && let Some(run_id) = self.shared.parts.store.claimed(claim).await?
-        {
-            return Ok(Triggered { run_id, fresh: false });
+        let claims: Vec<String> = claims.into_iter().collect();
+        for claim in &claims {
+            if let Some(run_id) = self.shared.parts.store.claimed(claim).await? {
+                return Ok(Triggered { run_id, fresh: false });
+            }
         }
         // A rollback by hand is not asked this: it may be what is needed, and it is small.
         self.shared.parts.store.admits().await?;
-        self.begin(&lane, Command::Push(push), actor, claim).await
+        self.begin(&lane, Command::Push(push), actor, claims).await
     }
 
     /// Tells whether a push to a lane would be taken now.
@@ -239,7 +245,7 @@ impl Engine {
             trigger: trigger.to_owned(),
             reason: reason.to_owned(),
         };
-        Ok(self.begin(lane_id, Command::Relaunch(Box::new(relaunch)), actor, None).await?.run_id)
+        Ok(self.begin(lane_id, Command::Relaunch(Box::new(relaunch)), actor, Vec::new()).await?.run_id)
     }
 
     /// Tells whether the container of a release stays where it is for as long as a run takes to be recorded.
@@ -439,7 +445,7 @@ impl Engine {
         lane_id: &LaneId,
         command: Command,
         actor: &str,
-        claim: Option<String>,
+        claims: Vec<String>,
     ) -> Result<Triggered, EngineError> {
         let Self { shared } = self;
         if shared.stop.is_cancelled() {
@@ -452,7 +458,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(EngineError::Stopping),
-                begun = engine.begin_to_the_end(&lane_id, command, &actor, claim) => begun,
+                begun = engine.begin_to_the_end(&lane_id, command, &actor, claims) => begun,
             }
         });
         begun.await.unwrap_or(Err(EngineError::Stopping))
@@ -463,13 +469,13 @@ impl Engine {
         lane_id: &LaneId,
         command: Command,
         actor: &str,
-        claim: Option<String>,
+        claims: Vec<String>,
     ) -> Result<Triggered, EngineError> {
         let Self { shared } = self;
         let run_id = shared.next_run_id();
         // Reserved before it is recorded, so that no sweep takes the run's first objects for garbage.
         let reserved = shared.admit(run_id, lane_id, matches!(command, Command::Relaunch(_)))?;
-        match self.record_first(lane_id, run_id, command, actor, claim).await {
+        match self.record_first(lane_id, run_id, command, actor, claims).await {
             Ok((run, since_ms)) => {
                 shared.spawn(run, since_ms, true, reserved);
                 Ok(Triggered { run_id, fresh: true })
@@ -493,14 +499,14 @@ impl Engine {
         run_id: RunId,
         command: Command,
         actor: &str,
-        claim: Option<String>,
+        claims: Vec<String>,
     ) -> Result<(Run, u64), EngineError> {
         let Self { shared } = self;
         let lane = shared.parts.store.lane(lane_id).await?;
         let now_ms = shared.parts.clock.now_ms();
         let events = decide(&lane, None, command, now_ms)?;
         let append =
-            crate::ports::Append { claim, ..append(&*shared.parts.clock, run_id, 0, events, now_ms, actor) };
+            crate::ports::Append { claims, ..append(&*shared.parts.clock, run_id, 0, events, now_ms, actor) };
         // A push is refused on a full disk, not kept waiting: what can't be recorded must not be done.
         let envelopes = shared.parts.store.append(append).await.map_err(EngineError::Append)?;
         let run = replay_all(&envelopes)?.ok_or(EngineError::NoSuchRun(run_id))?;

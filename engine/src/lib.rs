@@ -15,6 +15,7 @@ pub mod core;
 mod driver;
 pub mod engine;
 mod lanes;
+mod ledger;
 pub mod limits;
 pub mod ports;
 pub mod retention;

@@ -47,8 +47,9 @@ pub struct Append {
     pub at_ms: u64,
     /// Who asked.
     pub actor: String,
-    /// Claims a name for this run, for ever: an idempotency key or a delivery id. First one wins.
-    pub claim: Option<String>,
+    /// Claims names for this run, for ever: idempotency keys, delivery ids. Whoever has one of them first wins. Each
+    /// stands with an event of its own, so there are no more of them than events.
+    pub claims: Vec<String>,
 }
 
 /// Why events were not recorded. A variant per reaction.

@@ -48,7 +48,8 @@ pub fn cause_in_words(cause: &Cause) -> String {
         Cause::StageFailed { stage, reason } => format!("{stage} failed: {reason}"),
         Cause::Cancelled { reason } => format!("cancelled: {reason}"),
         Cause::Superseded { by } => format!("superseded by run {by}"),
-        Cause::Held { since } => format!("the commit is held since run {since} was rolled back"),
+        Cause::Held { since: Some(since) } => format!("the commit is held since run {since} was rolled back"),
+        Cause::Held { since: None } => "the commit is held by hand".into(),
         Cause::Aborted { reason } => format!("aborted: {reason}"),
     }
 }

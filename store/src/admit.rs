@@ -21,14 +21,14 @@ pub(crate) enum Admission {
     Again(u64),
 }
 
-/// Decides about an append.
+/// Decides about an append; `claimed_by` tells whose a name is.
 ///
 /// Repetition comes first: whoever was told `Unknown` and asks again with the same ids is answered with what
 /// is there, though the run has moved on by then.
 pub(crate) fn admit(
     append: &Prepared,
     recorded: &[Uuid],
-    claimed_by: Option<RunId>,
+    claimed_by: impl Fn(&str) -> Option<RunId>,
 ) -> Result<Admission, AppendError> {
     let ids: Vec<Uuid> = append.events.iter().map(|event| event.draft.event_id).collect();
     if let Some(at) = recorded.iter().position(|id| *id == ids[0])
@@ -41,8 +41,9 @@ pub(crate) fn admit(
     if ids.iter().enumerate().any(repeats) {
         return Err(refused("an event id was used before, beside other events".into()));
     }
-    if let (Some(by), Some(claim)) = (claimed_by.filter(|by| *by != append.run_id), &append.claim) {
-        return Err(AppendError::Claimed { claim: claim.clone(), by });
+    let taken = |claim: &String| Some((claim.clone(), claimed_by(claim).filter(|by| *by != append.run_id)?));
+    if let Some((claim, by)) = append.claims.iter().find_map(taken) {
+        return Err(AppendError::Claimed { claim, by });
     }
     let found = recorded.len() as u64;
     if append.expected != found && !sabotaged!(IgnoreExpectedVersion) {

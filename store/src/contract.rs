@@ -19,12 +19,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use landfall_engine::core::event::{Envelope, Event, EventHash};
-use landfall_engine::core::lane::{Lane, LaneId};
+use landfall_engine::core::lane::{Hold, Lane, LaneId, Pause};
+use landfall_engine::core::ledger::{LedgerEvent, ledger_of};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError, RunQuery};
 
-use samples::{append, begun, draft, life, new_run, red_life, started};
+use samples::{AT_MS, append, begun, draft, life, new_run, red_life, started};
 
 /// A store that is being tested.
 pub type Store = Arc<dyn EventStore>;
@@ -43,6 +44,7 @@ macro_rules! event_store_contract {
             the_same_event_ids_are_recorded_once
             an_id_beside_other_events_is_refused
             a_claim_is_won_once
+            each_of_several_claims_is_won_once
             an_append_is_recorded_whole_or_not_at_all
             appends_of_many_runs_get_dense_places_in_the_log
             a_follower_sees_each_event_once_in_order_from_any_cursor
@@ -51,6 +53,7 @@ macro_rules! event_store_contract {
             a_lane_is_the_fold_of_its_runs
             open_runs_are_listed_until_they_close
             runs_are_listed_newest_first_in_pages
+            the_ledger_is_a_stream_and_no_run
             what_is_not_there_is_not_found
         }
     };
@@ -83,7 +86,7 @@ pub async fn seqs_are_dense_and_what_was_recorded_reads_back(store: Store) {
     assert_eq!(told[1].event_id, ids[0]);
     assert_eq!(told[1].effect_key, second.events[0].effect_key);
     assert_eq!(told[2].event, second.events[1].event);
-    assert_eq!((told[2].recorded_at_ms, told[2].actor.as_str()), (samples::AT_MS + 1, "ada"));
+    assert_eq!((told[2].recorded_at_ms, told[2].actor.as_str()), (AT_MS + 1, "ada"));
     assert_eq!(store.events(run).await.unwrap(), told);
     assert_eq!(store.run(run).await.unwrap().unwrap().seq, 3);
 }
@@ -158,7 +161,7 @@ pub async fn a_claim_is_won_once(store: Store) {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let run = new_run();
-            let delivery = Append { claim: Some("delivery-7".into()), ..append(run, 0, [started("shop")]) };
+            let delivery = Append { claims: vec!["delivery-7".into()], ..append(run, 0, [started("shop")]) };
             (run, store.append(delivery).await)
         })
     });
@@ -175,8 +178,54 @@ pub async fn a_claim_is_won_once(store: Store) {
     }
     assert_eq!(store.claimed("delivery-7").await.unwrap(), Some(winner));
     assert_eq!(store.claimed("delivery-8").await.unwrap(), None);
-    let again = Append { claim: Some("delivery-7".into()), ..append(winner, 1, [begun(Stage::Checkout)]) };
+    let again = Append { claims: vec!["delivery-7".into()], ..append(winner, 1, [begun(Stage::Checkout)]) };
     assert_eq!(store.append(again).await.unwrap()[0].seq, 2, "its own claim is in nobody's way");
+}
+
+/// A delivery that comes under another name, of a push that is known, finds the run that the first one made.
+pub async fn each_of_several_claims_is_won_once(store: Store) {
+    let (first, other) = (new_run(), new_run());
+    let events = || [started("shop"), begun(Stage::Checkout)];
+    let claims = |ids: [&str; 2]| ids.map(str::to_owned).to_vec();
+    let whole = Append { claims: claims(["delivery-1", "push-a"]), ..append(first, 0, events()) };
+    store.append(whole).await.unwrap();
+    for repeated in [["delivery-2", "push-a"], ["delivery-1", "push-b"]] {
+        let again = Append { claims: claims(repeated), ..append(other, 0, events()) };
+        let answer = store.append(again).await;
+        assert!(matches!(&answer, Err(AppendError::Claimed { by, .. }) if *by == first), "{answer:?}");
+    }
+    assert_eq!(store.claimed("push-a").await.unwrap(), Some(first));
+    // What lost has claimed nothing.
+    assert_eq!(store.claimed("delivery-2").await.unwrap(), None);
+    refused(&store, Append { claims: claims(["x", "y"]), ..append(other, 0, [started("shop")]) }).await;
+}
+
+/// Nothing is ever owed to the ledger, and what it says of a lane is known of the lane.
+pub async fn the_ledger_is_a_stream_and_no_run(store: Store) {
+    let (ledger, lane) = (ledger_of(store.log_id()), LaneId::production("shop"));
+    let (sha, reason) = ("a".repeat(40), "not today".to_owned());
+    let decisions = [
+        LedgerEvent::LanePaused { lane: lane.clone(), reason: reason.clone() },
+        LedgerEvent::CommitHeld { lane: lane.clone(), sha: sha.clone(), reason: reason.clone() },
+    ];
+    store.append(append(ledger, 0, decisions.map(Event::Ledger))).await.unwrap();
+    let run = new_run();
+    store.append(append(run, 0, [started("shop")])).await.unwrap();
+    let told = store.lane(&lane).await.unwrap();
+    assert_eq!(told.paused, Some(Pause { reason: reason.clone(), since_ms: AT_MS }));
+    assert_eq!(told.held.get(&sha), Some(&Hold { run: None, reason }));
+    assert_eq!(store.open_runs().await.unwrap(), [run]);
+    assert_eq!(listed(&store, RunQuery::default()).await, [run]);
+    assert_eq!(store.run(ledger).await.unwrap(), None);
+    let ends = [
+        LedgerEvent::LaneResumed { lane: lane.clone() },
+        LedgerEvent::HoldReleased { lane: lane.clone(), sha },
+    ];
+    conflicts(&store, append(ledger, 0, ends.clone().map(Event::Ledger)), 2).await;
+    store.append(append(ledger, 2, ends.map(Event::Ledger))).await.unwrap();
+    let told = store.lane(&lane).await.unwrap();
+    assert_eq!((told.paused, told.held.len()), (None, 0));
+    assert_eq!(store.events(ledger).await.unwrap().len(), 4);
 }
 
 /// There is no half of an append.
@@ -265,10 +314,10 @@ pub async fn a_lane_is_the_fold_of_its_runs(store: Store) {
     store.append(append(first, 0, life(first, "shop"))).await.unwrap();
     store.append(append(second, 0, life(second, "shop").into_iter().take(until_live))).await.unwrap();
     for event in life(first, "shop") {
-        expected.apply(first, samples::AT_MS, &event);
+        expected.apply(first, AT_MS, &event);
     }
     for event in &life(second, "shop")[..until_live] {
-        expected.apply(second, samples::AT_MS, event);
+        expected.apply(second, AT_MS, event);
     }
     assert_eq!(store.lane(&shop).await.unwrap(), expected);
     assert_eq!(expected.holder, Some(second));

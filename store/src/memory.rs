@@ -63,8 +63,7 @@ impl EventStore for MemoryStore {
         let mut log = self.locked();
         let history = log.history(append.run_id);
         let ids: Vec<Uuid> = history.iter().map(|envelope| envelope.event_id).collect();
-        let claimed_by = append.claim.as_ref().and_then(|claim| log.view.claims.get(claim).copied());
-        let recorded = match admit(&append, &ids, claimed_by)? {
+        let recorded = match admit(&append, &ids, |claim| log.view.claims.get(claim).copied())? {
             Admission::New => log.record(&append),
             Admission::Again(first) => {
                 let again = history.into_iter().filter(|envelope| envelope.seq >= first);
@@ -145,7 +144,7 @@ impl Log {
                 seq,
                 at_ms: append.at_ms,
                 actor: &append.actor,
-                claim: append.claim.as_deref().filter(|_| i == 0),
+                claim: append.claims.get(i).map(String::as_str),
                 event: Ok(&envelope.event),
                 frame: FrameAt { segment: 1, offset: global_seq },
             });

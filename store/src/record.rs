@@ -49,7 +49,7 @@ pub(crate) struct Prepared {
     pub(crate) expected: u64,
     pub(crate) at_ms: u64,
     pub(crate) actor: String,
-    pub(crate) claim: Option<String>,
+    pub(crate) claims: Vec<String>,
     pub(crate) events: Vec<PreparedEvent>,
 }
 
@@ -78,18 +78,25 @@ impl Prepared {
     /// Checks what can be checked without the log, and encodes what can be encoded: the caller's thread has
     /// the time that the writer's has not.
     pub(crate) fn new(append: Append) -> Result<Self, AppendError> {
-        let Append { run_id, expected, events, at_ms, actor, claim } = append;
+        let Append { run_id, expected, events, at_ms, actor, claims } = append;
         if events.is_empty() || events.len() > EVENTS_MAX {
             return Err(refused(format!("{} events in one append; 1 to {EVENTS_MAX} go", events.len())));
         }
         short_enough("actor", &actor)?;
-        short_enough("claim", claim.as_deref().unwrap_or_default())?;
-        let prepared = events.into_iter().enumerate().map(|(i, draft)| {
-            let claim = claim.as_deref().filter(|_| i == 0);
-            PreparedEvent::new(draft, at_ms, &actor, claim)
-        });
+        claims.iter().try_for_each(|claim| short_enough("claim", claim))?;
+        if claims.len() > events.len() {
+            return Err(refused(format!(
+                "{} claims in an append of {} events; each stands with one",
+                claims.len(),
+                events.len()
+            )));
+        }
+        let prepared = events
+            .into_iter()
+            .enumerate()
+            .map(|(i, draft)| PreparedEvent::new(draft, at_ms, &actor, claims.get(i).map(String::as_str)));
         let events = prepared.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { run_id, expected, at_ms, actor, claim, events })
+        Ok(Self { run_id, expected, at_ms, actor, claims, events })
     }
 
     /// Returns roughly how many bytes the records will take.

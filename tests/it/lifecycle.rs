@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use landfall_engine::core::command::Rejected;
 use landfall_engine::core::event::{Cause, Event};
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::ledger::{Ledger, LedgerEvent, ledger_of};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::{Engine, EngineError, Parts};
@@ -194,6 +195,37 @@ async fn one_claim_starts_one_run_however_often_it_is_delivered() {
     rig.settled(runs[0].run_id).await;
     let later = rig.engine.trigger(push('a'), "forge", Some("delivery-1".into())).await.unwrap();
     assert!(!later.fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_decided_about_the_installation_is_known_at_once_and_after_a_restart() {
+    let world = World::new();
+    let parts = Parts {
+        store: Arc::new(MemoryStore::new()),
+        executor: world.clone(),
+        outputs: Arc::new(NoOutput),
+        clock: world.clock.clone(),
+    };
+    let engine = Engine::start(parts.clone()).await.unwrap();
+    let mut ledger = engine.ledger();
+    let known = |app: &str| LedgerEvent::AppRegistered { app: app.into(), registration: Box::default() };
+    let many = ["shop", "blog", "docs"].map(|app| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.record(known(app), "ada").await.unwrap() })
+    });
+    for one in many {
+        one.await.unwrap();
+    }
+    engine.record(LedgerEvent::AppRemoved { app: "docs".into() }, "bob").await.unwrap();
+    let apps = |ledger: &Ledger| ledger.apps.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(apps(&ledger.borrow_and_update()), ["blog", "shop"]);
+    let recorded = engine.store().events(ledger_of(engine.store().log_id())).await.unwrap();
+    assert_eq!(recorded.iter().map(|event| &*event.actor).collect::<Vec<_>>(), ["ada", "ada", "ada", "bob"]);
+    engine.shutdown().await;
+    let again = Engine::start(parts).await.unwrap();
+    assert_eq!(apps(&again.ledger().borrow()), ["blog", "shop"]);
+    again.record(known("docs"), "ada").await.unwrap();
+    assert_eq!(apps(&again.ledger().borrow()), ["blog", "docs", "shop"]);
 }
 
 #[tokio::test(start_paused = true)]

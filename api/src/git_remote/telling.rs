@@ -5,7 +5,7 @@ use std::path::Path;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use landfall_engine::core::command::{Push as Trigger, Rejected};
-use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::lane::{LaneId, hold_in_words};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::settings::OnPush;
 use landfall_engine::ports::AppendError;
@@ -108,9 +108,9 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         Err(TriggerError::Engine(EngineError::Rejected(Rejected::Held { sha, since, reason }))) => {
             answer.refused = true;
             answer.lines.push(format!(
-                "landfall: NOT DEPLOYED: commit {} is held since run {} was rolled back ({reason})",
+                "landfall: NOT DEPLOYED: commit {} is held{}",
                 sha.get(..12).unwrap_or(&sha),
-                since.short(),
+                hold_in_words(since, &reason),
             ));
             answer.lines.push(
                 "  push a commit that mends it, or release the hold: `landfall run --release-hold`".into(),

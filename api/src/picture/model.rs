@@ -270,7 +270,8 @@ impl Picture {
             | Event::NoticeStarted { .. }
             | Event::NoticeRecovered { .. }
             | Event::CancelRequested { .. }
-            | Event::RunClosed => {}
+            | Event::RunClosed
+            | Event::Ledger(_) => {}
         }
     }
 

@@ -206,7 +206,7 @@ impl Writer {
             events: vec![draft],
             at_ms: START_MS + 500 * self.seq,
             actor: if self.seq == 0 { "ada".into() } else { "engine".into() },
-            claim: None,
+            claims: Vec::new(),
         };
         opened.store.append(append).await.unwrap();
         self.seq += 1;

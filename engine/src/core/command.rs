@@ -2,7 +2,7 @@
 
 use super::event::{Commit, Decision, Found, OutputRef};
 use super::facts::{Facts, Failure};
-use super::lane::{LaneId, Release};
+use super::lane::{LaneId, Release, hold_in_words};
 use super::notice::NoticeId;
 use super::run::{RunId, RunState};
 use super::settings::Settings;
@@ -273,15 +273,13 @@ pub enum Rejected {
         /// The limit.
         max: u64,
     },
-    /// The commit was rolled back before.
-    #[error(
-        "commit {sha} is held since run {since} was rolled back ({reason}); release the hold to deploy it again"
-    )]
+    /// The commit was rolled back before, or a person holds it.
+    #[error("commit {sha} is held{}; release the hold to deploy it again", hold_in_words(*since, reason))]
     Held {
         /// Full hash.
         sha: String,
-        /// The run that was rolled back.
-        since: RunId,
+        /// The run that was rolled back. None: a person holds it.
+        since: Option<RunId>,
         /// Why it was.
         reason: String,
     },

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::facts::{Facts, Failure};
 use super::lane::{LaneId, Release};
+use super::ledger::LedgerEvent;
 use super::notice::NoticeId;
 use super::run::{Blocked, RunId};
 use super::settings::Settings;
@@ -83,10 +84,10 @@ pub enum Cause {
         /// The newer run.
         by: RunId,
     },
-    /// The commit is held since a rollback.
+    /// The commit is held.
     Held {
-        /// The run that was rolled back.
-        since: RunId,
+        /// The run that was rolled back. None: a person holds it.
+        since: Option<RunId>,
     },
     /// A person gave up a parked run.
     Aborted {
@@ -340,6 +341,8 @@ pub enum Event {
     },
     /// Nothing is owed to the run any more.
     RunClosed,
+    /// Somebody decided about the installation, and about no run.
+    Ledger(LedgerEvent),
 }
 
 impl Event {
@@ -370,6 +373,7 @@ impl Event {
             Self::NoticeSent { .. } => "notice_sent",
             Self::NoticeErrored { .. } => "notice_errored",
             Self::RunClosed => "run_closed",
+            Self::Ledger(_) => "ledger",
         }
     }
 }

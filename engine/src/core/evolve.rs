@@ -235,7 +235,8 @@ fn learn(run: &mut Run, event: &Event) {
         | Event::RollbackErrored { .. }
         | Event::RunUnparked { .. }
         | Event::RunLive { .. }
-        | Event::RunClosed => {}
+        | Event::RunClosed
+        | Event::Ledger(_) => {}
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Commit, Event, Origin};
 use super::facts::{Candidate, PushedImage};
+use super::ledger::LedgerEvent;
 use super::run::RunId;
 use super::settings::DeploySettings;
 
@@ -53,10 +54,27 @@ pub struct Release {
 /// Why a commit is not deployed again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
-    /// The run that was rolled back.
-    pub run: RunId,
-    /// Its reason.
+    /// The run that was rolled back. None: a person holds it.
+    pub run: Option<RunId>,
+    /// Why.
     pub reason: String,
+}
+
+/// Returns since when and why a commit is held, behind "is held".
+pub fn hold_in_words(since: Option<RunId>, reason: &str) -> String {
+    match since {
+        Some(run) => format!(" since run {run} was rolled back ({reason})"),
+        None => format!(" by hand ({reason})"),
+    }
+}
+
+/// Why no run enters a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Why, as given by whoever paused it.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// How many former releases a lane remembers. Retention removes images long before; see `[deploy] retain`.
@@ -71,7 +89,7 @@ pub struct Lane {
     pub former: Vec<Release>,
     /// When `live` took over from the first of `former`, in milliseconds since 1970.
     pub switched_at_ms: u64,
-    /// Commits that an automatic rollback holds back, by full sha.
+    /// Commits that an automatic rollback or a person holds back, by full sha.
     pub held: BTreeMap<String, Hold>,
     /// The highest generation that any run was promised.
     pub generation: u64,
@@ -79,10 +97,14 @@ pub struct Lane {
     pub newest: BTreeMap<String, RunId>,
     /// The run that has the lane to itself.
     pub holder: Option<RunId>,
+    /// Set while no run may enter the lane.
+    #[serde(default)]
+    pub paused: Option<Pause>,
 }
 
 impl Lane {
-    /// Takes in one event of one of the lane's runs, in the order of the log.
+    /// Takes in one event of one of the lane's runs, or one of the ledger that concerns the lane, in the order of
+    /// the log.
     pub fn apply(&mut self, run: RunId, at_ms: u64, event: &Event) {
         match event {
             Event::RunStarted { origin: Origin::Push { commit, release_hold: true, .. }, .. } => {
@@ -98,11 +120,12 @@ impl Lane {
             Event::RunLive { release } => self.goes_live((**release).clone(), at_ms),
             Event::RollbackSucceeded { hold, .. } => {
                 if let Some(hold) = hold {
-                    self.held.insert(hold.sha.clone(), Hold { run, reason: hold.reason.clone() });
+                    self.held.insert(hold.sha.clone(), Hold { run: Some(run), reason: hold.reason.clone() });
                 }
                 self.leave(run);
             }
             Event::RunFailed { .. } => self.leave(run),
+            Event::Ledger(event) => self.decided(at_ms, event),
             Event::RunStarted { .. }
             | Event::StageStarted { .. }
             | Event::StageRecovered { .. }
@@ -153,6 +176,25 @@ impl Lane {
         });
         self.former.truncate(FORMER_MAX);
         self.switched_at_ms = at_ms;
+    }
+
+    fn decided(&mut self, at_ms: u64, event: &LedgerEvent) {
+        match event {
+            LedgerEvent::LanePaused { reason, .. } => {
+                self.paused = Some(Pause { reason: reason.clone(), since_ms: at_ms });
+            }
+            LedgerEvent::LaneResumed { .. } => self.paused = None,
+            LedgerEvent::CommitHeld { sha, reason, .. } => {
+                self.held.insert(sha.clone(), Hold { run: None, reason: reason.clone() });
+            }
+            LedgerEvent::HoldReleased { sha, .. } => drop(self.held.remove(sha)),
+            LedgerEvent::AppRegistered { .. }
+            | LedgerEvent::AppRemoved { .. }
+            | LedgerEvent::TokenCreated { .. }
+            | LedgerEvent::TokenRevoked { .. }
+            | LedgerEvent::SecretSet { .. }
+            | LedgerEvent::SecretRemoved { .. } => {}
+        }
     }
 
     fn leave(&mut self, run: RunId) {

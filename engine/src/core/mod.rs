@@ -14,6 +14,7 @@ pub mod event;
 pub mod evolve;
 pub mod facts;
 pub mod lane;
+pub mod ledger;
 pub mod length;
 pub mod notice;
 mod recovery;

@@ -103,7 +103,8 @@ impl RunSummary {
             | Event::RollbackErrored { .. }
             | Event::NoticeStarted { .. }
             | Event::NoticeSent { .. }
-            | Event::NoticeErrored { .. } => {}
+            | Event::NoticeErrored { .. }
+            | Event::Ledger(_) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, PushedImage, SmokeReport, Switched, TestReport,
 };
 use landfall_engine::core::lane::{Lane, LaneId, Release};
+use landfall_engine::core::ledger::LedgerEvent;
 use landfall_engine::core::run::{Run, RunId};
 use landfall_engine::core::settings::{NotifySettings, ReleaseSettings, Settings};
 use landfall_engine::core::stage::Stage;
@@ -295,7 +296,7 @@ pub fn every_event() -> Vec<Event> {
         Event::RunFailed { cause: cause.clone() },
         Event::RunFailed { cause: Cause::Cancelled { reason: "no".into() } },
         Event::RunFailed { cause: Cause::Superseded { by: run_id(2) } },
-        Event::RunFailed { cause: Cause::Held { since: run_id(2) } },
+        Event::RunFailed { cause: Cause::Held { since: Some(run_id(2)) } },
         Event::RunFailed { cause: Cause::Aborted { reason: "no".into() } },
         Event::NoticeStarted { notice: notice.clone(), attempt: 1 },
         Event::NoticeSent { notice: notice.clone(), receipt: "200".into() },
@@ -304,6 +305,8 @@ pub fn every_event() -> Vec<Event> {
         Event::UndoRecovered { stage: Stage::Test, attempt: 1 },
         Event::RollbackRecovered { attempt: 1 },
         Event::NoticeRecovered { notice, attempt: 1 },
+        Event::RunFailed { cause: Cause::Held { since: None } },
+        Event::Ledger(LedgerEvent::LaneResumed { lane: LaneId::production("shop") }),
     ]);
     events
 }

@@ -170,8 +170,11 @@ fn told(run: &Run, occasion: Occasion) -> Told {
         Some(Cause::Superseded { by }) => {
             ("superseded", None, "superseded".into(), format!("the newer run {by} took its place"))
         }
-        Some(Cause::Held { since }) => {
+        Some(Cause::Held { since: Some(since) }) => {
             ("held", None, "held".into(), format!("its commit is held since the rollback of run {since}"))
+        }
+        Some(Cause::Held { since: None }) => {
+            ("held", None, "held".into(), "its commit is held by hand".into())
         }
         Some(Cause::Aborted { reason }) => ("aborted", None, "given up".into(), reason.clone()),
         None => ("none", None, "stopped".into(), String::new()),

@@ -97,7 +97,8 @@ impl Survey {
             | Event::RunFailed { .. }
             | Event::NoticeStarted { .. }
             | Event::NoticeSent { .. }
-            | Event::NoticeErrored { .. } => return,
+            | Event::NoticeErrored { .. }
+            | Event::Ledger(_) => return,
         };
         if !pruned.contains(&run) {
             let said = self.attempts.entry(run).or_default().entry((name, *attempt)).or_default();

@@ -23,7 +23,7 @@ pub fn draft(event: Event) -> Draft {
     Draft { event_id: Uuid::now_v7(), effect_key: None, event }
 }
 
-/// Returns an append of events behind `expected`, without a claim.
+/// Returns an append of events behind `expected`, without claims.
 pub fn append(run_id: RunId, expected: u64, events: impl IntoIterator<Item = Event>) -> Append {
     Append {
         run_id,
@@ -31,7 +31,7 @@ pub fn append(run_id: RunId, expected: u64, events: impl IntoIterator<Item = Eve
         events: events.into_iter().map(draft).collect(),
         at_ms: AT_MS + expected,
         actor: "ada".into(),
-        claim: None,
+        claims: Vec::new(),
     }
 }
 

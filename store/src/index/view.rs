@@ -41,6 +41,9 @@ pub(crate) struct RunEntry {
     frames: Vec<(u64, u64, u64)>,
     /// The first event that is missing or can't be understood, and why.
     unreadable: Option<(u64, String)>,
+    /// It is no run: it is the ledger, to which nothing is ever owed.
+    #[serde(default)]
+    is_ledger: bool,
 }
 
 impl RunEntry {
@@ -53,7 +56,7 @@ impl RunEntry {
 
     /// Tells whether something is owed to the run, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
-        self.summary.as_ref().is_none_or(|summary| summary.open)
+        !self.is_ledger && self.summary.as_ref().is_none_or(|summary| summary.open)
     }
 
     /// Returns the run's lane.
@@ -103,6 +106,7 @@ impl RunEntry {
         }
         match (fact.event, &mut self.summary) {
             (Err(reason), _) => self.spoil(fact.seq, reason.to_owned()),
+            (Ok(Event::Ledger(_)), _) => self.is_ledger = true,
             (Ok(event), Some(summary)) => summary.apply(fact.seq, fact.at_ms, event),
             (Ok(event), none) => *none = RunSummary::begin(fact.run_id, fact.actor, fact.at_ms, event),
         }
@@ -129,8 +133,11 @@ impl View {
         if let Some(claim) = fact.claim {
             self.claims.entry(claim.to_owned()).or_insert(fact.run_id);
         }
-        let lane = entry.lane()?;
         let event = fact.event.ok()?;
+        let lane = match event {
+            Event::Ledger(event) => event.lane()?,
+            _ => entry.lane()?,
+        };
         match self.lanes.get_mut(lane) {
             Some(there) => there.apply(fact.run_id, fact.at_ms, event),
             None => self.lanes.entry(lane.clone()).or_default().apply(fact.run_id, fact.at_ms, event),

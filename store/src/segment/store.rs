@@ -305,9 +305,9 @@ impl SegmentStore {
     async fn append_in_parts(&self, append: Append) -> Result<Vec<Envelope>, AppendError> {
         let mut recorded = Vec::new();
         for (event, nth) in append.events.iter().cloned().zip(0..) {
-            let claim = append.claim.clone().filter(|_| nth == 0);
+            let claims = append.claims.get(nth as usize).cloned().into_iter().collect();
             let part =
-                Append { events: vec![event], expected: append.expected + nth, claim, ..append.clone() };
+                Append { events: vec![event], expected: append.expected + nth, claims, ..append.clone() };
             recorded.extend(self.append(part).await?);
         }
         Ok(recorded)

@@ -9,6 +9,7 @@ use std::io;
 
 use landfall_engine::core::event::{Event, EventHash};
 use landfall_engine::core::evolve::{Place, evolve};
+use landfall_engine::core::ledger::ledger_of;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use serde::Serialize;
 use uuid::Uuid;
@@ -96,7 +97,7 @@ pub(crate) fn follow(
     let mut walk = Walk::from_start(segments.clone(), log_id);
     loop {
         match walk.next()? {
-            Walked::Frame(at, frame) => followed.take(at, &frame, &mut passed),
+            Walked::Frame(at, frame) => followed.take(at, &frame, ledger_of(log_id), &mut passed),
             Walked::Damage(damage) => followed.damaged(&damage),
             Walked::Torn(torn) => {
                 let Mark { segment, offset, .. } = walk.mark();
@@ -114,7 +115,8 @@ pub(crate) fn follow(
             Walked::End => break,
         }
     }
-    followed.found.runs = followed.runs.len() as u64;
+    let has_ledger = followed.runs.contains_key(&ledger_of(log_id));
+    followed.found.runs = followed.runs.len() as u64 - u64::from(has_ledger);
     Ok(followed)
 }
 
@@ -124,7 +126,7 @@ impl Followed {
         self.runs.get(&run).map_or(0, |life| life.seq)
     }
 
-    fn take(&mut self, at: FrameAt, frame: &Frame, passed: &mut impl FnMut(Passed)) {
+    fn take(&mut self, at: FrameAt, frame: &Frame, ledger: RunId, passed: &mut impl FnMut(Passed)) {
         let Self { found, last_seq, runs, .. } = self;
         let file = in_log(&name(at.segment));
         let (mut parsed, mut expected) = (0, frame.first_seq);
@@ -142,7 +144,7 @@ impl Followed {
             *last_seq = record.global_seq;
             let life = runs.entry(fact.run_id).or_default();
             let place = Place { run_id: fact.run_id, seq: fact.seq, at_ms: fact.at_ms };
-            if let Err((seq, what)) = life.follow(place, fact.event) {
+            if let Err((seq, what)) = life.follow(place, fact.event, ledger) {
                 wrong(seq, what);
             }
             found.head = hash;
@@ -190,7 +192,12 @@ impl Followed {
 
 impl Life {
     /// Takes in one event; or says at which place of the run what is wrong.
-    fn follow(&mut self, place: Place, event: Result<&Event, &str>) -> Result<(), (u64, String)> {
+    fn follow(
+        &mut self,
+        place: Place,
+        event: Result<&Event, &str>,
+        ledger: RunId,
+    ) -> Result<(), (u64, String)> {
         let expected = self.seq + 1;
         self.seq = place.seq;
         if place.seq != expected {
@@ -205,6 +212,9 @@ impl Life {
             });
         }
         if self.is_broken {
+            return Ok(());
+        }
+        if matches!(event, Ok(Event::Ledger(_))) && place.run_id == ledger {
             return Ok(());
         }
         let moved = event

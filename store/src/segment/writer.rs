@@ -125,10 +125,8 @@ impl Writer {
     }
 
     fn decide(&mut self, group: &Group, append: &Prepared) -> Result<Admission, AppendError> {
-        let claimed_by = append
-            .claim
-            .as_deref()
-            .and_then(|claim| group.claims.get(claim).copied().or_else(|| self.log.index.claimed(claim)));
+        let log = Arc::clone(&self.log);
+        let claimed_by = |claim: &str| group.claims.get(claim).copied().or_else(|| log.index.claimed(claim));
         admit(append, self.ids_of(append.run_id)?, claimed_by)
     }
 
@@ -150,12 +148,12 @@ impl Writer {
             let (seq, global_seq) = (append.expected + 1 + i as u64, group.frame.next_seq());
             let hash = group.frame.record(|buffer| event.write(append.run_id, seq, global_seq, buffer));
             let envelope = event.envelope(append, seq, global_seq, hash);
-            let claim = append.claim.clone().filter(|_| i == 0);
+            let claim = append.claims.get(i).cloned();
             group.written.push(Written { envelope: envelope.clone(), claim });
             envelopes.push(envelope);
             ids.push(event.draft.event_id);
         }
-        group.claims.extend(append.claim.clone().map(|claim| (claim, append.run_id)));
+        group.claims.extend(append.claims.iter().map(|claim| (claim.clone(), append.run_id)));
         envelopes
     }
 

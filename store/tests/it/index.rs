@@ -24,8 +24,8 @@ async fn filled(folder: &Path) -> Answers {
             2 => life(run, "blog").into_iter().take(15).collect(),
             _ => vec![started("shop")],
         };
-        let claim = (n < 10).then(|| format!("delivery-{n}"));
-        opened.store.append(Append { claim, ..append(run, 0, events) }).await.unwrap();
+        let claims = (n < 10).then(|| format!("delivery-{n}")).into_iter().collect();
+        opened.store.append(Append { claims, ..append(run, 0, events) }).await.unwrap();
     }
     answers(&*opened.store).await
 }

@@ -59,8 +59,8 @@ async fn compare(asks: Vec<Ask>) {
                 let run = run_of(run);
                 let expected =
                     (model.events(run).await.unwrap().len() as u64).saturating_add_signed(off.into());
-                let claim = claim.map(|claim| format!("delivery-{claim}"));
-                Append { claim, ..append(run, expected, events(expected + 1, count)) }
+                let claims = claim.map(|claim| format!("delivery-{claim}")).into_iter().collect();
+                Append { claims, ..append(run, expected, events(expected + 1, count)) }
             }
             Ask::Repeat(_) if asked.is_empty() => continue,
             Ask::Repeat(which) => asked[which.index(asked.len())].clone(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use landfall_engine::core::event::{Cause, Decision, Event, Found, HeldCommit, Origin, OutputRef, SCHEMA};
 use landfall_engine::core::facts::{Failure, TestCounts, TestFailure, TestReport};
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::ledger::{Forge, ForgeKind, LedgerEvent, Registration, Scope, Source, TokenGrant};
 use landfall_engine::core::notice::{Audience, NoticeId, Occasion};
 use landfall_engine::core::run::{Blocked, RunId};
 use landfall_engine::core::settings::Settings;
@@ -43,14 +44,14 @@ async fn the_text_of_each_record_is_as_it_always_was() {
             effect_key: matches!(event, Event::StageStarted { .. }).then(|| "0123456789ab/test/1".into()),
             event,
         };
-        let claim = (n == 0).then(|| "delivery-1".into());
+        let claims = (n == 0).then(|| "delivery-1".into()).into_iter().collect();
         let append = Append {
             run_id: RUN,
             expected: n,
             events: vec![draft],
             at_ms: AT_MS,
             actor: "ada".into(),
-            claim,
+            claims,
         };
         store.append(append).await.unwrap();
     }
@@ -119,8 +120,8 @@ async fn write_log(folder: &Path) {
     let store: Arc<dyn EventStore> = open(data.path()).store;
     let (green, red, waiting) = (new_run(), new_run(), new_run());
     store.append(append(green, 0, life(green, "shop"))).await.unwrap();
-    let claim = Some("delivery-1".into());
-    store.append(Append { claim, ..append(red, 0, red_life("shop")) }).await.unwrap();
+    let claims = vec!["delivery-1".into()];
+    store.append(Append { claims, ..append(red, 0, red_life("shop")) }).await.unwrap();
     store.append(append(waiting, 0, [started("blog")])).await.unwrap();
     drop(store);
     fs::create_dir_all(folder.join("log")).unwrap();
@@ -197,7 +198,71 @@ fn place(event: &Event) -> usize {
         Event::UndoRecovered { .. } => 21,
         Event::RollbackRecovered { .. } => 22,
         Event::NoticeRecovered { .. } => 23,
+        Event::Ledger(event) => 24 + ledger_place(event),
     }
+}
+
+/// Stops the compiler when there is a new event of the ledger.
+fn ledger_place(event: &LedgerEvent) -> usize {
+    match event {
+        LedgerEvent::AppRegistered { .. } => 0,
+        LedgerEvent::AppRemoved { .. } => 1,
+        LedgerEvent::LanePaused { .. } => 2,
+        LedgerEvent::LaneResumed { .. } => 3,
+        LedgerEvent::CommitHeld { .. } => 4,
+        LedgerEvent::HoldReleased { .. } => 5,
+        LedgerEvent::TokenCreated { .. } => 6,
+        LedgerEvent::TokenRevoked { .. } => 7,
+        LedgerEvent::SecretSet { .. } => 8,
+        LedgerEvent::SecretRemoved { .. } => 9,
+    }
+}
+
+/// Returns every kind of event that the ledger has.
+fn every_ledger_event() -> Vec<Event> {
+    let lane = LaneId { app: "shop".into(), env: "staging".into() };
+    let (app, sha, reason) = ("shop".to_owned(), "a".repeat(40), "the shop is closed today".to_owned());
+    let registration = Registration {
+        source: Source::Git {
+            url: "https://git.example.com/ada/shop.git".into(),
+            credential: Some("GIT_TOKEN".into()),
+        },
+        branches: [("release/*".to_owned(), "production".to_owned())].into(),
+        tags: [("v*".to_owned(), "staging".to_owned())].into(),
+        paths: vec!["src/**".into(), "!docs/**".into()],
+        poll_ms: Some(60_000),
+        webhook_secret: Some("WEBHOOK_SECRET".into()),
+        forge: Some(Forge {
+            kind: ForgeKind::GitHub,
+            api: "https://api.github.com".into(),
+            project: "ada/shop".into(),
+            token: "GITHUB_TOKEN".into(),
+        }),
+    };
+    let token = TokenGrant {
+        id: RUN.0,
+        label: "the forge".into(),
+        scope: Scope::Trigger,
+        app: Some(app.clone()),
+        expires_ms: Some(AT_MS),
+        sha256: "c".repeat(64),
+    };
+    let (env, name) = (Some("staging".to_owned()), "DATABASE_URL".to_owned());
+    [
+        LedgerEvent::AppRegistered { app: app.clone(), registration: Box::new(registration) },
+        LedgerEvent::AppRegistered { app: app.clone(), registration: Box::default() },
+        LedgerEvent::AppRemoved { app: app.clone() },
+        LedgerEvent::LanePaused { lane: lane.clone(), reason: reason.clone() },
+        LedgerEvent::LaneResumed { lane: lane.clone() },
+        LedgerEvent::CommitHeld { lane: lane.clone(), sha: sha.clone(), reason },
+        LedgerEvent::HoldReleased { lane, sha },
+        LedgerEvent::TokenCreated { token },
+        LedgerEvent::TokenRevoked { id: RUN.0 },
+        LedgerEvent::SecretSet { app: app.clone(), env: env.clone(), name: name.clone() },
+        LedgerEvent::SecretRemoved { app, env: None, name },
+    ]
+    .map(Event::Ledger)
+    .into()
 }
 
 /// Returns every kind of event, and every kind of fact, cause, decision and origin in one.
@@ -225,7 +290,7 @@ fn every_event() -> Vec<Event> {
         Cause::StageFailed { stage, reason: "1 test failed".into() },
         Cause::Cancelled { reason: "wrong branch".into() },
         Cause::Superseded { by: RUN },
-        Cause::Held { since: RUN },
+        Cause::Held { since: Some(RUN) },
         Cause::Aborted { reason: "no time".into() },
     ];
     let reason = || "the registry did not answer".to_owned();
@@ -293,6 +358,8 @@ fn every_event() -> Vec<Event> {
         Event::RollbackRecovered { attempt },
         Event::NoticeRecovered { notice, attempt },
     ]);
-    assert!((0..=23).all(|at| events.iter().any(|event| place(event) == at)));
+    events.push(Event::RunFailed { cause: Cause::Held { since: None } });
+    events.extend(every_ledger_event());
+    assert!((0..=33).all(|at| events.iter().any(|event| place(event) == at)));
     events
 }
