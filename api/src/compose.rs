@@ -15,6 +15,8 @@ use landfall_engine::engine::Parts;
 use landfall_engine::ports::{StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
+use landfall_stages::forge::Forges;
+use landfall_stages::notify::Notifier;
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
 use landfall_stages::secrets::{Secrets, SecretsError};
 use landfall_store::{DataDir, OpenError, Opened, OutputDir};
@@ -87,6 +89,10 @@ pub struct Landfall {
     pub outputs: Arc<OutputDir>,
     /// The traffic proxy.
     pub proxy: ProxyInfo,
+    /// Sends the server's own notices.
+    pub notifier: Notifier,
+    /// Tells forges how runs stand.
+    pub forges: Forges,
     supervisor: Supervisor,
 }
 
@@ -130,6 +136,7 @@ impl Landfall {
         let proxy = ensure_running(&proxy_dir, listen, &exe).await?;
         remember_address(&proxy_dir, proxy.listen);
         let supervisor = keep_running(&proxy_dir, proxy.clone(), &exe);
+        let (notifier, forges) = (executor.notifier(), executor.forges());
         let parts = Parts {
             store,
             executor: stages(executor),
@@ -137,7 +144,7 @@ impl Landfall {
             clock: Arc::new(SystemClock),
         };
         match Engine::start_within(parts, limits).await {
-            Ok(engine) => Ok(Self { engine, outputs, proxy, supervisor }),
+            Ok(engine) => Ok(Self { engine, outputs, proxy, notifier, forges, supervisor }),
             Err(error) => {
                 supervisor.shutdown().await;
                 Err(error.into())

@@ -32,6 +32,7 @@ use crate::deploy;
 use crate::docker::DockerError;
 use crate::docker::DockerHandle;
 use crate::evidence;
+use crate::forge::Forges;
 use crate::go_live;
 use crate::notify;
 use crate::notify::Notifier;
@@ -116,6 +117,11 @@ impl FlaskStages {
     /// Returns what sends the server's own notices.
     pub fn notifier(&self) -> Notifier {
         Notifier::new(self.context.http.clone(), Arc::clone(&self.context.secrets))
+    }
+
+    /// Returns what tells forges how runs stand.
+    pub fn forges(&self) -> Forges {
+        Forges::new(self.context.http.clone(), Arc::clone(&self.context.secrets))
     }
 
     fn masker(&self, run: &Run) -> Masker {

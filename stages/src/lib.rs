@@ -19,6 +19,7 @@ mod dockerfile;
 mod dockerignore;
 mod evidence;
 pub mod executor;
+pub mod forge;
 mod former_route;
 pub mod git;
 mod go_live;

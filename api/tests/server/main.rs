@@ -12,4 +12,5 @@ mod live;
 mod moody;
 mod prune;
 mod push;
+mod statuses;
 mod waiting;
