@@ -26,6 +26,7 @@ use landfall_engine::ports::NoticeOrder;
 use crate::context::Context;
 use crate::evidence;
 use crate::http::written;
+use crate::secrets::MAIL_FROM;
 use crate::secrets::Masker;
 use crate::secrets::SMTP_URL;
 use crate::secrets::Secrets;
@@ -129,6 +130,20 @@ impl Notifier {
         let Self { http, secrets } = self;
         let sending = Sending { http, secrets, masker: &masker, channel, key, message: &message, run: None };
         sending.send_within(LIMIT).await
+    }
+
+    /// Returns what keeps anything from being sent through a channel, as far as that can be seen from here.
+    pub fn objection(&self, channel: &str) -> Option<String> {
+        match Channel::parse(channel) {
+            Ok(Channel::Author) => Some("the server's own notices have no author: name an address".into()),
+            Ok(Channel::Email(_)) => self.missing([SMTP_URL, MAIL_FROM]),
+            Ok(channel) => self.missing(channel.secrets()),
+            Err(wrong) => Some(format!("{wrong}; {}", wrong.help())),
+        }
+    }
+
+    fn missing<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
+        names.into_iter().find_map(|name| self.secrets.get(name).err()).map(|missing| missing.to_string())
     }
 
     fn masker(&self, channel: &str) -> Masker {

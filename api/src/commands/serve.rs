@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::data_folder;
 use super::stdout;
+use super::telling::{Telling, TellingArgs};
 use super::world::said;
 use crate::cli::Global;
 use crate::compose::{ComposeOptions, Landfall};
@@ -19,7 +20,8 @@ use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
 use crate::limits::LimitArgs;
-use crate::server::{App, Server, serve_app};
+use crate::server::{App, FailedLogins, Server, serve_app};
+use crate::server_config::{SERVER_CONFIG, ServerConfig};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -43,6 +45,12 @@ pub struct ServeArgs {
     /// File with the token that opens the API. Default: $LANDFALL_TOKEN, else DATA/token, which is made.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    /// File with the apps of this server, `[apps.NAME]` with the fields of `PUT /v1/apps/NAME`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Who is told what.
+    #[command(flatten)]
+    pub telling: TellingArgs,
     /// How much is taken on.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -71,6 +79,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
     let data = data_folder(global)?;
     let exe =
         std::env::current_exe().map_err(|error| Fault::io("could not tell which program this is", error))?;
+    let config = args.config.as_deref().map(ServerConfig::read).transpose().map_err(not_started)?;
     // Before anything else: a port that is taken must not have started a proxy.
     let server = Server::bind(args.listen).await.map_err(not_started)?;
     let options = ComposeOptions {
@@ -86,8 +95,9 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
             "the restored folder is taken over; runs that were open go on, containers of runs that are not in its log are removed",
         );
     }
+    args.telling.check()?;
     let landfall = Landfall::open(options).await.map_err(not_started)?;
-    let served = serve(&landfall, server, &data, &exe, &args, signals).await;
+    let served = serve(&landfall, server, &data, &exe, &args, config.unwrap_or_default(), signals).await;
     landfall.shutdown().await;
     served
 }
@@ -98,20 +108,33 @@ async fn serve(
     data: &Path,
     exe: &Path,
     args: &ServeArgs,
+    config: ServerConfig,
     mut signals: Signals,
 ) -> Result<u8, Fault> {
     let given = std::env::var(TOKEN_VARIABLE).ok();
     let (token, origin) = server_token(data, given, args.token_file.as_deref()).map_err(not_started)?;
     let local = Token::random();
     let stop = CancellationToken::new();
+    let telling = Telling::begin(landfall, data, &args.telling, &stop).await;
     let app = Arc::new(App {
         engine: landfall.engine.clone(),
         outputs: Arc::clone(&landfall.outputs),
         data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
-        tokens: vec![token, local.clone()],
+        tokens: vec![token],
+        local: local.clone(),
+        failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
+        statuses: telling.statuses(),
         stop: stop.clone(),
     });
+    for (name, known) in config.apps {
+        app.registers(&name, known, SERVER_CONFIG).await.map_err(|error| {
+            Fault::Usage(format!(
+                "[apps.{name}] of {SERVER_CONFIG} can't be used: {}",
+                error.problem().detail
+            ))
+        })?;
+    }
     let url = url_of(server.address());
     let _note = ServerNote::write(&url, &local, data).map_err(not_started)?;
     let mut serving = tokio::spawn(serve_app(server, app));
@@ -125,12 +148,16 @@ async fn serve(
             said("free the disk or mend it, then start again: what was recorded goes on, and nothing is done twice");
             HALTED
         }
-        ended = &mut serving => return outcome(ended, 0),
+        ended = &mut serving => {
+            stop.cancel();
+            telling.finished().await;
+            return outcome(ended, 0);
+        }
     };
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
     tokio::select! {
-        ended = &mut serving => outcome(ended, code),
+        ended = async { (serving.await, telling.finished().await) } => outcome(ended.0, code),
         () = signals.any() => {
             said("asked twice: stopping at once");
             Ok(code)

@@ -9,6 +9,7 @@
 //! Handlers translate and nothing else: rules are the engine's, statuses are `error.rs`'s.
 
 mod act;
+mod apps;
 mod auth;
 mod extract;
 mod listen;
@@ -16,6 +17,7 @@ mod live;
 mod names;
 mod prune;
 mod read;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,23 +26,30 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, http::Method};
 use landfall_engine::Engine;
+use landfall_engine::ports::{Clock, SystemClock};
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
+use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
-pub(crate) use auth::{ACTOR_HEADER, basic_user};
+pub use apps::{AppDetail, AppRequest, ForgeRequest};
+pub use auth::FailedLogins;
+pub(crate) use auth::scope_name;
+pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
 pub use listen::{Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText};
 pub(crate) use names::{app_name, bare_repository};
-pub use read::{AppLine, AppList, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, LedgerPage, RunPage, ServerInfo};
+pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
+pub(crate) use tokens::{lines_of_tokens, new_token};
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -59,16 +68,27 @@ pub struct App {
     pub outputs: Arc<OutputDir>,
     /// The data folder.
     pub data: PathBuf,
-    /// Any of these opens the API.
+    /// Any of these opens the whole API, beside those that are handed out.
     pub tokens: Vec<Token>,
+    /// The one that is left in the data folder, for commands on this machine.
+    pub local: Token,
+    /// How often whom was wrong about a token.
+    pub failed_logins: FailedLogins,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// How it stands with telling forges.
+    pub statuses: Statuses,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
 
 impl App {
-    /// Tells whether a text is one of the tokens.
+    /// Returns the wall clock, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    /// Tells whether a text is one of the server's own tokens.
     pub(crate) fn opens(&self, given: &str) -> bool {
         // Not `any`: which of them was right is nobody's business either.
         self.tokens.iter().fold(false, |opens, token| token.is(given) | opens)
@@ -80,6 +100,10 @@ pub fn router(app: Arc<App>) -> Router {
     let v1 = Router::new()
         .route("/server", get(read::server))
         .route("/apps", get(read::apps))
+        .route("/apps/{app}", get(apps::one).put(apps::register).delete(apps::remove))
+        .route("/ledger", get(read::ledger))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
         .route("/apps/{app}/runs", post(act::trigger))
         .route("/apps/{app}/rollback", post(act::rollback))
         .route("/runs", get(read::runs))

@@ -8,7 +8,8 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, Server, serve_app};
+use landfall::server::{App, FailedLogins, Server, serve_app};
+use landfall::statuses::Statuses;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -69,7 +70,10 @@ impl TestServer {
             outputs,
             data: data.to_owned(),
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
+            statuses: Statuses::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));

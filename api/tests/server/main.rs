@@ -13,4 +13,5 @@ mod moody;
 mod prune;
 mod push;
 mod statuses;
+mod tokens;
 mod waiting;
