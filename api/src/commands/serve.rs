@@ -20,7 +20,7 @@ use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
 use crate::limits::LimitArgs;
-use crate::server::{App, FailedLogins, Server, serve_app};
+use crate::server::{App, FailedLogins, Places, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
@@ -125,6 +125,7 @@ async fn serve(
         failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         statuses: telling.statuses(),
+        places: Places::default(),
         stop: stop.clone(),
     });
     for (name, known) in config.apps {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /healthz                          is it well?                 (no token)
+//! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -11,43 +12,53 @@
 mod act;
 mod apps;
 mod auth;
+mod contract;
+mod describe;
+mod etag;
 mod extract;
 mod listen;
 mod live;
 mod names;
+mod once;
+mod page;
 mod prune;
 mod read;
+mod request;
 mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Router, http::Method};
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 use crate::statuses::Statuses;
 
-pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
+pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
 pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
 pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
+pub use contract::openapi_json;
 pub use listen::{Server, ServerError};
 pub(crate) use live::gone_in_words;
-pub use live::{OutputLine, OutputList, OutputText};
+pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
-pub use read::{AppLine, AppList, LedgerPage, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
+pub use request::Places;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
 
@@ -78,6 +89,8 @@ pub struct App {
     pub git: GitRemote,
     /// How it stands with telling forges.
     pub statuses: Statuses,
+    /// How many are served at once.
+    pub places: Places,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -95,37 +108,54 @@ impl App {
     }
 }
 
+/// Returns what is behind the token. A route and its description are one thing: see `contract`.
+fn behind_token() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(read::server))
+        .routes(routes!(read::apps))
+        .routes(routes!(apps::one, apps::register, apps::remove))
+        .routes(routes!(act::trigger))
+        .routes(routes!(act::rollback))
+        .routes(routes!(read::runs))
+        .routes(routes!(read::run))
+        .routes(routes!(live::run_events))
+        .routes(routes!(live::output))
+        .routes(routes!(act::cancel))
+        .routes(routes!(act::retry))
+        .routes(routes!(act::skip))
+        .routes(routes!(act::abort))
+        .routes(routes!(live::all_events))
+        .routes(routes!(prune::prune))
+        .routes(routes!(read::ledger))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+}
+
+/// Returns what needs no token.
+fn in_the_open() -> OpenApiRouter<Arc<App>> {
+    contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
+}
+
+/// Returns the description of every route of the API.
+fn document() -> OpenApi {
+    contract::finished(in_the_open().into_openapi().nest("/v1", behind_token().into_openapi()))
+}
+
 /// Returns every route of the server.
 pub fn router(app: Arc<App>) -> Router {
-    let v1 = Router::new()
-        .route("/server", get(read::server))
-        .route("/apps", get(read::apps))
-        .route("/apps/{app}", get(apps::one).put(apps::register).delete(apps::remove))
-        .route("/ledger", get(read::ledger))
-        .route("/tokens", get(tokens::list).post(tokens::create))
-        .route("/tokens/{id}", delete(tokens::revoke))
-        .route("/apps/{app}/runs", post(act::trigger))
-        .route("/apps/{app}/rollback", post(act::rollback))
-        .route("/runs", get(read::runs))
-        .route("/runs/{id}", get(read::run))
-        .route("/runs/{id}/events", get(live::run_events))
-        .route("/runs/{id}/output", get(live::output))
-        .route("/runs/{id}/cancel", post(act::cancel))
-        .route("/runs/{id}/retry", post(act::retry))
-        .route("/runs/{id}/skip", post(act::skip))
-        .route("/runs/{id}/abort", post(act::abort))
-        .route("/events", get(live::all_events))
-        .route("/prune", post(prune::prune))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+    let v1 = Router::from(behind_token())
+        .fallback(request::unknown)
+        .method_not_allowed_fallback(request::other_method)
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    Router::new()
+    Router::from(in_the_open())
+        .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
-        .route("/healthz", get(read::health))
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
-        .fallback(unknown)
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(request::traced))
         .with_state(app)
 }
 
@@ -144,10 +174,6 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }
     Ok(())
-}
-
-async fn unknown(method: Method, request: Request) -> ApiError {
-    ApiError::NotFound(format!("there is no {method} {}", request.uri().path()))
 }
 
 /// Ends a request whose answer does not begin. Streams begin at once and then have no limit.

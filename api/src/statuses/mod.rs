@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use utoipa::ToSchema;
 
 use book::Book;
 pub use pace::Pace;
@@ -56,7 +57,7 @@ pub struct Parts {
 }
 
 /// How it stands with telling the forge of an app.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusReport {
     /// How many runs have moved and were not told yet.
     pub waiting: usize,
@@ -65,7 +66,7 @@ pub struct StatusReport {
 }
 
 /// Why a forge does not know how a run stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusProblem {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,

@@ -12,6 +12,7 @@ pub type SecretName = String;
 
 /// The configuration of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Settings {
     /// Name of the service: part of image and container names.
@@ -42,6 +43,7 @@ pub struct Settings {
 
 /// `[on.push]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct OnPush {
     /// Branches that are deployed.
@@ -63,6 +65,7 @@ impl OnPush {
 
 /// `[test]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct TestSettings {
     /// Image in which the tests run.
@@ -106,6 +109,7 @@ impl Default for TestSettings {
 
 /// `[build]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct BuildSettings {
     /// Path of the Dockerfile, from the source's root. A missing default one is generated.
@@ -113,6 +117,7 @@ pub struct BuildSettings {
     /// Build arguments. They end in the image's history, so no secret belongs here.
     pub args: BTreeMap<String, String>,
     /// Secrets that the build may mount.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secrets: Vec<SecretName>,
     /// Limit of the whole stage, in milliseconds.
     pub timeout_ms: u64,
@@ -131,6 +136,7 @@ impl Default for BuildSettings {
 
 /// `[registry]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RegistrySettings {
     /// Host and port, and a path where the registry has several tenants: `ghcr.io/acme`.
@@ -138,6 +144,7 @@ pub struct RegistrySettings {
     /// User name, when the registry asks for one.
     pub username: Option<String>,
     /// Name of the secret that holds the password.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub password: Option<SecretName>,
     /// Limit of the push, in milliseconds.
     pub timeout_ms: u64,
@@ -151,16 +158,19 @@ impl Default for RegistrySettings {
 
 /// `[env]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct EnvSettings {
     /// Variables in clear text.
     pub clear: BTreeMap<String, String>,
     /// Variables whose values are secrets of the same name.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secret: Vec<SecretName>,
 }
 
 /// `[release]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReleaseSettings {
     /// Shell command, run once in the new image before the deploy.
     pub command: String,
@@ -170,6 +180,7 @@ pub struct ReleaseSettings {
 
 /// `[proxy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ProxySettings {
     /// Host name of the app. None: the app answers for every host that no other app has.
@@ -188,6 +199,7 @@ impl Default for ProxySettings {
 
 /// `[proxy] healthcheck`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HealthCheck {
     /// Path that answers 2xx or 3xx once the app is ready.
@@ -206,6 +218,7 @@ impl Default for HealthCheck {
 
 /// `[deploy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct DeploySettings {
     /// How long the candidate may take to become healthy, in milliseconds.
@@ -228,6 +241,7 @@ impl Default for DeploySettings {
 
 /// One `[[smoke]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SmokeCheck {
     /// A request and what its answer must be.
@@ -238,6 +252,7 @@ pub enum SmokeCheck {
 
 /// A request and what its answer must be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HttpCheck {
     /// Path and query.
@@ -256,6 +271,7 @@ pub struct HttpCheck {
 
 /// A command that checks the candidate from a container of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct CommandCheck {
     /// Shell command.
@@ -268,6 +284,7 @@ pub struct CommandCheck {
 
 /// `[rollback]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RollbackSettings {
     /// Rolls back without asking. Otherwise the run is parked for a person.
@@ -285,6 +302,7 @@ impl Default for RollbackSettings {
 /// `[notify]`. Each channel is written `kind:target`: `email:author`; `slack:`, `discord:`, `teams:` or `webhook:` and the
 /// name of a secret; `webhook:SECRET:SIGNING_SECRET` is signed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct NotifySettings {
     /// Told of red tests and red builds.
