@@ -16,6 +16,8 @@ use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
+use landfall_stages::forge::Forges;
+use landfall_stages::notify::Notifier;
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
 use landfall_stages::secrets::{KeyPlace, Secrets, SecretsError, Vault};
 use landfall_store::{DataDir, OpenError, Opened, OutputDir};
@@ -95,6 +97,10 @@ pub struct Landfall {
     pub proxy: ProxyInfo,
     /// The values behind names, and the vault.
     pub secrets: Secrets,
+    /// Sends the server's own notices.
+    pub notifier: Notifier,
+    /// Tells forges how runs stand.
+    pub forges: Forges,
     supervisor: Supervisor,
 }
 
@@ -151,6 +157,7 @@ impl Landfall {
             }
         };
         remember_address(&proxy_dir, proxy.listen);
+        let (notifier, forges) = (executor.notifier(), executor.forges());
         let parts = Parts {
             store,
             executor: stages(executor),
@@ -160,7 +167,7 @@ impl Landfall {
         match Engine::start_within(parts, limits).await {
             Ok(engine) => {
                 keys.follow(engine.ledger());
-                Ok(Self { engine, outputs, secrets, proxy, supervisor })
+                Ok(Self { engine, outputs, proxy, secrets, notifier, forges, supervisor })
             }
             Err(error) => {
                 supervisor.shutdown().await;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::data_folder;
 use super::stdout;
+use super::telling::{Telling, TellingArgs};
 use super::world::said;
 use crate::cli::Global;
 use crate::compose::{ComposeOptions, Landfall};
@@ -59,6 +60,9 @@ pub struct ServeArgs {
     /// File with the apps of this server, `[apps.NAME]` with the fields of `PUT /v1/apps/NAME`.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Who is told what.
+    #[command(flatten)]
+    pub telling: TellingArgs,
     /// How much is taken on.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -105,6 +109,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
             "the restored folder is taken over; runs that were open go on, containers of runs that are not in its log are removed",
         );
     }
+    args.telling.check()?;
     let landfall = Landfall::open(options).await.map_err(not_started)?;
     let served = serve(&landfall, server, &data, &exe, &args, config.unwrap_or_default(), signals).await;
     landfall.shutdown().await;
@@ -124,6 +129,7 @@ async fn serve(
     let (token, origin) = server_token(data, given, args.token_file.as_deref()).map_err(not_started)?;
     let local = Token::random();
     let stop = CancellationToken::new();
+    let telling = Telling::begin(landfall, data, &args.telling, &stop).await;
     let app = Arc::new(App {
         engine: landfall.engine.clone(),
         outputs: Arc::clone(&landfall.outputs),
@@ -135,6 +141,7 @@ async fn serve(
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         sources: Sources::new(data, landfall.secrets.clone()),
         hooks: Hooks::default(),
+        statuses: telling.statuses(),
         places: Places::default(),
         stop: stop.clone(),
     });
@@ -160,13 +167,17 @@ async fn serve(
             said("free the disk or mend it, then start again: what was recorded goes on, and nothing is done twice");
             HALTED
         }
-        ended = &mut serving => return outcome(ended, 0),
+        ended = &mut serving => {
+            stop.cancel();
+            telling.finished().await;
+            return outcome(ended, 0);
+        }
     };
     service::stopping();
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
     tokio::select! {
-        ended = &mut serving => outcome(ended, code),
+        ended = async { (serving.await, telling.finished().await) } => outcome(ended.0, code),
         () = signals.any() => {
             said("asked twice: stopping at once");
             Ok(code)

@@ -19,6 +19,7 @@ use super::read::{AppLine, lines_of};
 use crate::error::ApiError;
 use crate::retention::span_ms;
 use crate::sources::{SourceStatus, check_patterns};
+use crate::statuses::StatusReport;
 
 /// The least pause between two looks at a forge, in milliseconds: more often is what forges call abuse.
 const POLL_MS_MIN: u64 = 10_000;
@@ -84,6 +85,9 @@ pub struct AppDetail {
     pub looked_at: Option<SourceStatus>,
     /// What it serves, by environment.
     pub environments: Vec<AppLine>,
+    /// How it stands with telling its forge. None: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statuses: Option<StatusReport>,
 }
 
 impl AppRequest {
@@ -208,8 +212,8 @@ pub(super) async fn one(
         return Err(ApiError::NotFound(format!("there is no app {name}: push it, or make it known")));
     }
     let registration = registration.map(AppRequest::from);
-    let looked_at = app.sources.status(name);
-    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments }))
+    let (looked_at, statuses) = (app.sources.status(name), app.statuses.of(name));
+    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments, statuses }))
 }
 
 /// `PUT /v1/apps/{app}`: makes an app known, or changes what is known of it.

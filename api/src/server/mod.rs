@@ -50,6 +50,7 @@ use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 use crate::hooks::{self, Hooks};
 use crate::sources::{self, Sources};
+use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
@@ -98,6 +99,8 @@ pub struct App {
     pub sources: Sources,
     /// Where deliveries come in.
     pub hooks: Hooks,
+    /// How it stands with telling forges.
+    pub statuses: Statuses,
     /// How many are served at once.
     pub places: Places,
     /// Ends every stream when the server stops.

@@ -11,6 +11,7 @@ use landfall::git_remote::GitRemote;
 use landfall::hooks::Hooks;
 use landfall::server::{App, FailedLogins, Places, Server, serve_app};
 use landfall::sources::Sources;
+use landfall::statuses::Statuses;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -85,6 +86,7 @@ impl TestServer {
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             sources: Sources::new(data, secrets),
             hooks: Hooks::default(),
+            statuses: Statuses::default(),
             places: Places::default(),
             stop: CancellationToken::new(),
         });

@@ -19,5 +19,6 @@ mod prune;
 mod push;
 mod secrets;
 mod sources;
+mod statuses;
 mod tokens;
 mod waiting;
