@@ -3,6 +3,7 @@
 //! Secrets are never taken here: a process list shows every argument.
 
 mod installation;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,9 +12,13 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+use landfall_stages::secrets::KEY_VARIABLE;
 
 pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
+};
+pub use secret::{
+    SecretArgs, SecretCommand, SecretImportArgs, SecretListArgs, SecretRekeyArgs, SecretRmArgs, SecretSetArgs,
 };
 
 use crate::commands::hook::HookArgs;
@@ -130,6 +135,8 @@ pub enum Command {
     Token(TokenArgs),
     /// List what was decided about apps, tokens, secrets, pauses and holds: when, and by whom.
     Ledger(JsonArgs),
+    /// Keep the secrets of an app: sealed, for its containers, and shown to nobody.
+    Secret(SecretArgs),
     /// Give up what is old: outputs, and images that no release needs.
     Prune(PruneArgs),
     /// Copy the log and the outputs into one file, beside a running server, and verify it.
@@ -432,6 +439,11 @@ pub struct World {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// File with the key of the secrets that were set. Default: ~/.config/landfall/vault.key (root:
+    /// /etc/landfall/vault.key)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = KEY_VARIABLE, hide_env_values = true)]
+    pub vault_key: Option<PathBuf>,
 }
 
 /// Give up what is old: outputs, and images that no release needs.

@@ -19,7 +19,8 @@ use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
     ACTOR_HEADER, AppDetail, AppLine, AppList, AppRequest, Because, LedgerPage, OutputList, OutputText,
-    RollbackRequest, RunLink, RunPage, ServerInfo, TokenList, TokenMade, TokenRequest, TriggerRequest,
+    RollbackRequest, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
+    TriggerRequest,
 };
 
 mod sse;
@@ -228,6 +229,42 @@ impl Client {
     pub async fn prune(&self, request: &PruneRequest) -> Result<PruneReport, ClientError> {
         let post = self.request(Method::POST, "/v1/prune");
         self.json(post.json(request).timeout(ANSWER_TIMEOUT), "pruning").await
+    }
+
+    /// Returns the names of an app's secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn secrets(&self, app: &str) -> Result<SecretList, ClientError> {
+        self.get(&format!("/v1/apps/{app}/secrets"), "listing secrets").await
+    }
+
+    /// Keeps a secret of an app. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn set_secret(
+        &self,
+        app: &str,
+        env: Option<&str>,
+        name: &str,
+        value: &str,
+    ) -> Result<(), ClientError> {
+        let put = self.request(Method::PUT, &path_of_secret(app, env, name));
+        let put = put.json(&serde_json::json!({ "value": value })).timeout(ANSWER_TIMEOUT);
+        self.answer(put, "setting a secret").await.map(drop)
+    }
+
+    /// Takes a secret away from an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn remove_secret(&self, app: &str, env: Option<&str>, name: &str) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &path_of_secret(app, env, name));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "removing a secret").await.map(drop)
     }
 
     /// Follows what an attempt at a stage prints, from its beginning to its end.
@@ -466,6 +503,11 @@ impl Client {
     }
 }
 
+fn path_of_secret(app: &str, env: Option<&str>, name: &str) -> String {
+    let env: Vec<_> = env.map(|env| ("env", env.to_owned())).into_iter().collect();
+    with_query(&format!("/v1/apps/{app}/secrets/{}", escaped(name)), &env)
+}
+
 /// Returns a path with a query behind it. What is passed here is ids, names and numbers; the rest is escaped.
 fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
     let mut query = String::new();
@@ -473,12 +515,18 @@ fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
         query.push(if query.is_empty() { '?' } else { '&' });
         query += name;
         query.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => query.push(char::from(byte)),
-                _ => query += &format!("%{byte:02X}"),
-            }
-        }
+        query += &escaped(value);
     }
     format!("{path}{query}")
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => escaped.push(char::from(byte)),
+            _ => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
 }

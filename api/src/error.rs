@@ -8,6 +8,7 @@ use landfall_engine::EngineError;
 use landfall_engine::core::command::Rejected;
 use landfall_engine::limits::Busy;
 use landfall_engine::ports::{AppendError, BoxError, ReadError};
+use landfall_stages::secrets::{Unfit, VaultError};
 use serde::{Deserialize, Serialize};
 
 /// How long a client should wait before it asks again, in seconds: a restart takes about as long.
@@ -289,6 +290,22 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::Unreadable { .. } => Self::Broken(error.to_string()),
             ReadError::Backend { .. } => Self::internal("reading the event log", error),
+        }
+    }
+}
+
+impl From<VaultError> for ApiError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Unfit(unfit @ Unfit::TooLong) => Self::TooLarge(unfit.to_string()),
+            VaultError::Unfit(unfit) => Self::BadRequest(unfit.to_string()),
+            VaultError::Disk { .. } => Self::internal("keeping a secret", error),
+            // Whoever may ask for this may as well be told where the key should be.
+            VaultError::Key(_)
+            | VaultError::WrongKey { .. }
+            | VaultError::Damaged { .. }
+            | VaultError::Full { .. }
+            | VaultError::Unopened { .. } => Self::Refused(error.to_string()),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
-//! - [`proxy`]: the process that carries the apps' traffic.
+//! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
@@ -27,4 +27,5 @@ pub mod proxy;
 pub mod retention;
 pub mod server;
 pub mod server_config;
+pub mod service;
 pub mod sources;

@@ -20,6 +20,7 @@ use crate::config;
 use crate::context::Context;
 use crate::git::{self, Access, GitError, Place};
 use crate::lines::clip;
+use crate::secrets::exposed;
 use crate::stopped::Stopped;
 
 /// A commit's entry that is a submodule.
@@ -134,11 +135,15 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Reads the configuration of the commit that lies there.
 fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
     match config::read_at_checkout(&context.source_dir(order.run.id), &order.run.lane.app) {
-        Ok((settings, configured_by)) => Outcome::Succeeded(Facts::Checkout(Checkout {
-            tree: marker.tree,
-            settings: Box::new(settings),
-            configured_by,
-        })),
+        // Before they are recorded.
+        Ok((settings, configured_by)) => match exposed(&context.secrets, &settings) {
+            Some(leak) => Outcome::failed(format!("{configured_by}: {leak}")),
+            None => Outcome::Succeeded(Facts::Checkout(Checkout {
+                tree: marker.tree,
+                settings: Box::new(settings),
+                configured_by,
+            })),
+        },
         Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),
     }
 }

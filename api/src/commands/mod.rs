@@ -19,6 +19,7 @@ pub mod restore;
 pub mod rollback;
 pub mod run;
 pub mod runs;
+pub mod secret;
 pub mod serve;
 pub mod show;
 pub mod source;
@@ -71,6 +72,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::App(args) => app::run(&global, args.command).await,
         Command::Token(args) => token::run(&global, args.command).await,
         Command::Ledger(args) => ledger::run(&global, args).await,
+        Command::Secret(args) => secret::run(&global, args).await,
         Command::Prune(args) => prune::run(&global, args).await,
         Command::Backup(args) => backup::run(&global, args).await,
         Command::Restore(args) => restore::run(&global, args).await,

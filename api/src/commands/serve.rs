@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
+use landfall_stages::secrets::KEY_VARIABLE;
 use landfall_store::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
@@ -22,6 +23,7 @@ use crate::hooks::Hooks;
 use crate::limits::LimitArgs;
 use crate::server::{App, FailedLogins, Places, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
+use crate::service;
 use crate::sources::Sources;
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
@@ -40,6 +42,14 @@ pub struct ServeArgs {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// File with the key of the secrets that were set. Default: the systemd credential landfall.key, else
+    /// ~/.config/landfall/vault.key (root: /etc/landfall/vault.key), which the first secret makes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = KEY_VARIABLE, hide_env_values = true)]
+    pub vault_key: Option<PathBuf>,
+    /// Start no traffic proxy: adopt the one that somebody else keeps running on DATA/proxy, such as systemd.
+    #[arg(long, conflicts_with = "proxy_listen")]
+    pub adopt_proxy: bool,
     /// The data folder was restored from a backup, and no other server works on its log any more.
     #[arg(long)]
     pub take_over: bool,
@@ -83,7 +93,9 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
     let options = ComposeOptions {
         data: data.clone(),
         secrets: args.secrets.clone(),
+        vault_key: args.vault_key.clone(),
         proxy_listen: args.proxy_listen,
+        adopt_proxy: args.adopt_proxy,
         exe: exe.clone(),
         limits: args.limits.engine(),
         store: args.limits.store(),
@@ -119,6 +131,7 @@ async fn serve(
         tokens: vec![token],
         local: local.clone(),
         failed_logins: FailedLogins::default(),
+        secrets: landfall.secrets.clone(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         sources: Sources::new(data, landfall.secrets.clone()),
         hooks: Hooks::default(),
@@ -139,6 +152,7 @@ async fn serve(
     // Whoever reads stdout may have gone; that is no reason not to serve.
     let _ = stdout::print(&greeting(&url, &origin, data, landfall));
     warn_when_open_to_others(args.listen);
+    service::ready();
     let code = tokio::select! {
         () = signals.any() => 0,
         reason = landfall.engine.halted() => {
@@ -148,6 +162,7 @@ async fn serve(
         }
         ended = &mut serving => return outcome(ended, 0),
     };
+    service::stopping();
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
     tokio::select! {

@@ -226,7 +226,9 @@ async fn answer(
     }
 }
 
-pub(super) async fn read_head(stdout: &mut (impl AsyncRead + Unpin + AsyncBufReadExt)) -> Result<Head, ApiError> {
+pub(super) async fn read_head(
+    stdout: &mut (impl AsyncRead + Unpin + AsyncBufReadExt),
+) -> Result<Head, ApiError> {
     let wrong = |what: String| ApiError::internal("reading git's answer", what);
     let mut head = Head { status: StatusCode::OK, headers: HeaderMap::new() };
     let mut left = stdout.take(HEADERS_BYTES_MAX);

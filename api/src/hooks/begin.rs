@@ -8,13 +8,13 @@
 //! and what was moved from where to where. And what is newest is triggered last: a delivery that does not follow
 //! the last one that we know of is checked against the repository.
 
-use landfall_engine::EngineError;
 use landfall_engine::core::command::{Push, Rejected};
 use landfall_engine::core::event::Commit;
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::ledger::{Registration, Source};
 use landfall_engine::core::run::RunId;
 use landfall_engine::ports::AppendError;
+use landfall_engine::{Claim, EngineError};
 use landfall_stages::git::{self, GitError};
 
 use super::delivery::{Head, RefChange};
@@ -137,7 +137,7 @@ impl Beginning<'_> {
     }
 
     async fn trigger(&self, push: Push, claims: Vec<String>) -> Result<Led, ApiError> {
-        match self.app.engine.trigger(push, &self.actor(), claims).await {
+        match self.app.engine.trigger(push, &self.actor(), claims.into_iter().map(Claim::from)).await {
             Ok(triggered) => Ok(Led::To(triggered.run_id, triggered.fresh)),
             Err(EngineError::Rejected(reason @ Rejected::Held { .. })) => {
                 Ok(Led::Nowhere(reason.to_string()))

@@ -25,6 +25,7 @@ mod page;
 mod prune;
 mod read;
 mod request;
+mod secrets;
 mod tokens;
 
 use std::path::PathBuf;
@@ -37,10 +38,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
+use landfall_stages::secrets::Secrets;
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::data_dir::Token;
@@ -61,6 +63,7 @@ pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use request::Places;
+pub use secrets::{SecretLine, SecretList};
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
 
@@ -87,6 +90,8 @@ pub struct App {
     pub local: Token,
     /// How often whom was wrong about a token.
     pub failed_logins: FailedLogins,
+    /// The values behind names, and the vault that they are kept in.
+    pub secrets: Secrets,
     /// Where pushes come in.
     pub git: GitRemote,
     /// Where commits come from.
@@ -120,6 +125,8 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(apps::one, apps::register, apps::remove))
         .routes(routes!(act::trigger))
         .routes(routes!(act::rollback))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)))
         .routes(routes!(read::runs))
         .routes(routes!(read::run))
         .routes(routes!(live::run_events))

@@ -154,7 +154,7 @@ impl Looking<'_> {
             return Ok(Looked::Outrun);
         }
         let claim = format!("poll:{name}:{}:{}:{}", found.branch, found.sha, Uuid::new_v4());
-        match app.engine.trigger(push, POLL, [claim]).await {
+        match app.engine.trigger(push, POLL, [claim.into()]).await {
             Ok(triggered) => {
                 let (branch, sha) = (&found.branch, found.sha.as_str());
                 tracing::info!(app = name, branch, sha, run = %triggered.run_id, "found by looking: the run begins");

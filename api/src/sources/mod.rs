@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_engine::core::ledger::{Registration, Source};
 use landfall_stages::git::{Access, GitError};
-use landfall_stages::secrets::{MissingSecret, Secrets};
+use landfall_stages::secrets::{MissingSecret, Secrets, VaultError};
 use tokio::sync::Notify;
 
 pub(crate) use filter::{Filter, Goes, Pushed};
@@ -58,9 +58,18 @@ pub struct Sources {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AccessError {
     #[error(transparent)]
-    Secret(#[from] MissingSecret),
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Git(#[from] GitError),
+}
+
+/// Why a secret has no value.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error(transparent)]
+    Missing(#[from] MissingSecret),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl Sources {
@@ -78,8 +87,8 @@ impl Sources {
     }
 
     /// Returns the value of a secret of an app.
-    pub(crate) fn secret(&self, _app: &str, name: &str) -> Result<String, MissingSecret> {
-        self.secrets.get(name).map(str::to_owned)
+    pub(crate) fn secret(&self, app: &str, name: &str) -> Result<String, SecretError> {
+        Ok(self.secrets.for_app(app, None)?.get(name)?.to_owned())
     }
 
     /// Returns what opens the repository of an app.

@@ -15,7 +15,7 @@ use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
 use landfall_engine::{Engine, Limits};
-use landfall_stages::secrets::Secrets;
+use landfall_stages::secrets::{KeyPlace, Secrets, Vault};
 use landfall_store::{DataDir, Options, OutputDir};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -39,6 +39,7 @@ pub struct TestServer {
     pub url: String,
     pub stages: Arc<FakeStages>,
     pub app: Arc<App>,
+    keys: TempDir,
     serving: JoinHandle<()>,
 }
 
@@ -70,6 +71,9 @@ impl TestServer {
         };
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", server.address());
+        let keys = tempfile::tempdir().unwrap();
+        let vault = Vault::new(data, KeyPlace::named(&keys.path().join("vault.key")));
+        let secrets = secrets().with_vault(vault);
         let app = Arc::new(App {
             engine: Engine::start_within(parts, limits).await.unwrap(),
             outputs,
@@ -77,15 +81,16 @@ impl TestServer {
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
             local: Token::random(),
             failed_logins: FailedLogins::default(),
+            secrets: secrets.clone(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
-            sources: Sources::new(data, secrets()),
+            sources: Sources::new(data, secrets),
             hooks: Hooks::default(),
             places: Places::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));
         let serving = tokio::spawn(async move { served.await.unwrap() });
-        let started = Self { url, stages, app, serving };
+        let started = Self { url, stages, app, keys, serving };
         // Answered once what was lost is triggered.
         started.client().server().await.unwrap();
         started
@@ -96,6 +101,11 @@ impl TestServer {
         self.app.stop.cancel();
         tokio::time::timeout(PATIENCE, self.serving).await.expect("the server ends").unwrap();
         self.app.engine.shutdown().await;
+    }
+
+    /// Returns the file with the key of the vault, once there is one.
+    pub fn key(&self) -> PathBuf {
+        self.keys.path().join("vault.key")
     }
 
     pub fn client(&self) -> Client {

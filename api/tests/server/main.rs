@@ -17,6 +17,7 @@ mod malformed;
 mod moody;
 mod prune;
 mod push;
+mod secrets;
 mod sources;
 mod tokens;
 mod waiting;

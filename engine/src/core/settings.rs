@@ -166,6 +166,8 @@ pub struct EnvSettings {
     /// Variables whose values are secrets of the same name.
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secret: Vec<SecretName>,
+    /// Files of the container, by their paths, and the secrets that they hold.
+    pub files: BTreeMap<String, SecretName>,
 }
 
 /// `[release]`.
@@ -231,11 +233,27 @@ pub struct DeploySettings {
     pub retain: u32,
     /// Memory limit of the app's container in MiB. None: no limit.
     pub memory_mb: Option<u64>,
+    /// CPU limit of the app's container, in thousandths of a core. None: no limit.
+    pub cpu_millis: Option<u64>,
+    /// Limit of processes and threads in the app's container.
+    pub pids: u64,
+    /// Keeps the app from writing anywhere but to `/tmp` and its volumes.
+    pub read_only: bool,
 }
 
 impl Default for DeploySettings {
     fn default() -> Self {
-        Self { timeout_ms: 30_000, drain_ms: 30_000, keep_warm_ms: 600_000, retain: 5, memory_mb: None }
+        Self {
+            timeout_ms: 30_000,
+            drain_ms: 30_000,
+            keep_warm_ms: 600_000,
+            retain: 5,
+            memory_mb: None,
+            cpu_millis: None,
+            // A busy app of many threads has some hundred; a fork bomb ends here.
+            pids: 4_096,
+            read_only: false,
+        }
     }
 }
 

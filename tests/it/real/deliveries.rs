@@ -27,7 +27,7 @@ fn deliver(yard: &Yard, forge: &str, before: &str, after: &str, times: usize) ->
 fn rig() -> (Arc<Yard>, App, Server, String) {
     let yard = Yard::new();
     let app = App::new(yard.registry.address);
-    let server = Server::start_with(&yard, |serve| drop(serve.env("HOOK_SECRET", SECRET)));
+    let server = Server::start_with(&yard, |serve| _ = serve.env("HOOK_SECRET", SECRET));
     let shown = app.version("1.0.0");
     let known = json!({ "git": format!("file://{}", app.path().display()), "webhook_secret": "HOOK_SECRET" });
     let (status, body) = server.api("PUT", "/v1/apps/hello", Some(&known)).unwrap();
@@ -81,7 +81,7 @@ fn pushes_to_github_gitea_and_gitlab_go_live_and_one_that_is_delivered_a_hundred
     // A wrong secret starts nothing, and a push that nobody told of is found at the next start.
     let shown = app.version("6.0.0");
     server.stop();
-    let server = Server::start_with(&yard, |serve| drop(serve.env("HOOK_SECRET", "another")));
+    let server = Server::start_with(&yard, |serve| _ = serve.env("HOOK_SECRET", "another"));
     wait_for("the push that was missed", || (server.runs().len() == 6).then_some(()));
     assert_eq!(server.ended()["state"], "live");
     assert_eq!(yard.serves().as_deref(), Some(shown.as_str()));

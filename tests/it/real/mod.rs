@@ -10,7 +10,8 @@ mod killed;
 mod retention;
 mod rows;
 mod run_command;
+mod secrets;
 mod timers;
 #[expect(dead_code, reason = "the other target uses the rest")]
 mod witness;
-mod yard;
+pub mod yard;
