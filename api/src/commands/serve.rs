@@ -19,7 +19,7 @@ use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
 use crate::limits::LimitArgs;
-use crate::server::{App, Places, Server, serve_app};
+use crate::server::{App, Places, Server, Tail, serve_app};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -111,6 +111,7 @@ async fn serve(
         tokens: vec![token, local.clone()],
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         places: Places::default(),
+        tail: Tail::default(),
         stop: stop.clone(),
     });
     let url = url_of(server.address());

@@ -23,6 +23,9 @@ mod page;
 mod prune;
 mod read;
 mod request;
+mod sse;
+mod tail;
+mod whole_log;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +55,8 @@ pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
 pub use read::{AppLine, AppList, Health, RunPage, ServerInfo};
 pub use request::Places;
+pub use tail::Tail;
+pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -76,6 +81,8 @@ pub struct App {
     pub git: GitRemote,
     /// How many are served at once.
     pub places: Places,
+    /// The end of the log, for those who read along.
+    pub tail: Tail,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -103,7 +110,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(act::retry))
         .routes(routes!(act::skip))
         .routes(routes!(act::abort))
-        .routes(routes!(live::all_events))
+        .routes(routes!(whole_log::whole_log))
         .routes(routes!(prune::prune))
 }
 
@@ -145,7 +152,13 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
+    let tail = async {
+        tokio::select! {
+            () = app.tail.keep(&**app.engine.store()) => {}
+            () = app.stop.cancelled() => {}
+        }
+    };
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, tail);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

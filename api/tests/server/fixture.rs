@@ -8,7 +8,7 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, Places, Server, serve_app};
+use landfall::server::{App, Places, Server, Tail, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -71,6 +71,7 @@ impl TestServer {
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             places: Places::default(),
+            tail: Tail::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));
