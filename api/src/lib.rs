@@ -24,3 +24,4 @@ pub mod picture;
 pub mod proxy;
 pub mod retention;
 pub mod server;
+pub mod server_config;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, Places, Server, Tail, serve_app};
+use landfall::server::{App, FailedLogins, Places, Server, Tail, serve_app};
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::Commit;
 use landfall_engine::core::lane::LaneId;
@@ -45,6 +45,8 @@ pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
         outputs: opened.outputs,
         data: data.clone(),
         tokens: vec![Token::parse(TOKEN, "the measurement")?],
+        local: Token::random(),
+        failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(&data, &std::env::current_exe()?)?,
         places: Places::default(),
         tail: Tail::default(),

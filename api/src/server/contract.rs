@@ -144,9 +144,11 @@ fn answer_always(operation: &mut Operation) {
     let needs_none = SecurityRequirement::default();
     let needs_token = operation.security.as_ref().is_none_or(|schemes| !schemes.contains(&needs_none));
     let of_a_body = operation.request_body.is_some().then_some(OF_A_BODY);
-    let of_the_token = needs_token.then_some(401);
+    let of_the_token = needs_token.then_some([401, 403]);
     let answers = &mut operation.responses.responses;
-    for status in ALWAYS.into_iter().chain(of_a_body.into_iter().flatten()).chain(of_the_token) {
+    for status in
+        ALWAYS.into_iter().chain(of_a_body.into_iter().flatten()).chain(of_the_token.into_iter().flatten())
+    {
         answers.entry(status.to_string()).or_insert_with(|| RefOr::T(Response::default()));
     }
     for (status, answer) in answers {

@@ -22,6 +22,14 @@ pub(super) struct RunPath {
     id: Uuid,
 }
 
+/// A token in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct TokenPath {
+    /// Identity of the token, which is not the token itself.
+    id: Uuid,
+}
+
 /// A change that can be sent again.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

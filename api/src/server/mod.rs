@@ -10,6 +10,7 @@
 //! Handlers translate and nothing else: rules are the engine's, statuses are `error.rs`'s.
 
 mod act;
+mod apps;
 mod auth;
 mod contract;
 mod describe;
@@ -25,6 +26,7 @@ mod read;
 mod request;
 mod sse;
 mod tail;
+mod tokens;
 mod whole_log;
 
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use landfall_engine::Engine;
+use landfall_engine::ports::{Clock, SystemClock};
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
@@ -47,15 +50,20 @@ use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
-pub(crate) use auth::{ACTOR_HEADER, basic_user};
+pub use apps::{AppDetail, AppRequest, ForgeRequest};
+pub use auth::FailedLogins;
+pub(crate) use auth::scope_name;
+pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
 pub use contract::openapi_json;
 pub use listen::{Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
-pub use read::{AppLine, AppList, Health, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use request::Places;
 pub use tail::Tail;
+pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
+pub(crate) use tokens::{lines_of_tokens, new_token};
 pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
@@ -75,8 +83,12 @@ pub struct App {
     pub outputs: Arc<OutputDir>,
     /// The data folder.
     pub data: PathBuf,
-    /// Any of these opens the API.
+    /// Any of these opens the whole API, beside those that are handed out.
     pub tokens: Vec<Token>,
+    /// The one that is left in the data folder, for commands on this machine.
+    pub local: Token,
+    /// How often whom was wrong about a token.
+    pub failed_logins: FailedLogins,
     /// Where pushes come in.
     pub git: GitRemote,
     /// How many are served at once.
@@ -88,7 +100,12 @@ pub struct App {
 }
 
 impl App {
-    /// Tells whether a text is one of the tokens.
+    /// Returns the wall clock, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    /// Tells whether a text is one of the server's own tokens.
     pub(crate) fn opens(&self, given: &str) -> bool {
         // Not `any`: which of them was right is nobody's business either.
         self.tokens.iter().fold(false, |opens, token| token.is(given) | opens)
@@ -100,6 +117,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default()
         .routes(routes!(read::server))
         .routes(routes!(read::apps))
+        .routes(routes!(apps::one, apps::register, apps::remove))
         .routes(routes!(act::trigger))
         .routes(routes!(act::rollback))
         .routes(routes!(read::runs))
@@ -112,6 +130,9 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(act::abort))
         .routes(routes!(whole_log::whole_log))
         .routes(routes!(prune::prune))
+        .routes(routes!(read::ledger))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
 }
 
 /// Returns what needs no token.

@@ -10,9 +10,10 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::fixture::{PATIENCE, WorkingCopy, stderr};
+use crate::malformed::resident_kib;
 
 /// A server process, and what it said when it served.
-struct Process {
+pub struct Process {
     child: Child,
     said: Vec<String>,
 }
@@ -38,7 +39,18 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
 
 impl Process {
     async fn start(data: &Path) -> Self {
-        let mut child = serve(data, &[]).spawn().unwrap();
+        Self::spawn(serve(data, &[])).await
+    }
+
+    /// Starts a server that says what goes wrong in a file.
+    pub async fn start_with_stderr(data: &Path, log: &Path) -> Self {
+        let mut command = serve(data, &[]);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = Vec::new();
         while let Some(line) =
@@ -53,14 +65,24 @@ impl Process {
         Self { child, said }
     }
 
+    /// Returns where it answers: host and port.
+    pub fn address(&self) -> String {
+        self.said[0].rsplit("//").next().unwrap().to_owned()
+    }
+
+    /// Returns how much memory it uses, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        resident_kib(self.child.id().unwrap())
+    }
+
     /// Returns what was said after a word.
-    fn value(&self, word: &str) -> String {
+    pub fn value(&self, word: &str) -> String {
         let line = self.said.iter().find_map(|line| line.trim_start().strip_prefix(word));
         line.unwrap_or_else(|| panic!("{word:?} in {:?}", self.said)).trim().to_owned()
     }
 
     /// Asks it to end and returns its exit code.
-    async fn end(mut self) -> Option<i32> {
+    pub async fn end(mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap().code()
@@ -68,7 +90,7 @@ impl Process {
 }
 
 /// Ends the traffic proxy of a data folder, which outlives its server.
-async fn end_proxy(data: &Path) {
+pub async fn end_proxy(data: &Path) {
     let info = ProxyClient::in_dir(&data.join("proxy")).info().await.expect("the proxy outlives its server");
     assert!(Command::new("kill").arg(info.pid.to_string()).status().await.unwrap().success());
 }
