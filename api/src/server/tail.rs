@@ -172,7 +172,7 @@ fn of_ledger(event: &LedgerEvent) -> Option<&str> {
         | LedgerEvent::CommitHeld { lane, .. }
         | LedgerEvent::HoldReleased { lane, .. } => Some(&lane.app),
         LedgerEvent::TokenCreated { token } => token.app.as_deref(),
-        LedgerEvent::TokenRevoked { .. } => None,
+        LedgerEvent::TokenRevoked { .. } | LedgerEvent::Pruned { .. } => None,
     }
 }
 
