@@ -197,6 +197,13 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Returns the run that claimed this name.
     async fn claimed(&self, claim: &str) -> Result<Option<RunId>, ReadError>;
 
+    /// Returns the place before the last so many events; 0: the end. A store that can't tell says the beginning, from
+    /// where it takes longer.
+    async fn near_end(&self, events: u64) -> Cursor {
+        let _ = events;
+        Cursor::start()
+    }
+
     /// Follows the log from a cursor on: what is recorded already, then what comes, each event once, in
     /// the order of the log. Ends when the store closes.
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>>;

@@ -19,13 +19,11 @@ use crate::cli::Global;
 use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
-use crate::git_remote::{GitRemote, HookError};
-use crate::hooks::Hooks;
+use crate::git_remote::HookError;
 use crate::limits::LimitArgs;
-use crate::server::{App, FailedLogins, Places, Server, serve_app};
+use crate::server::{App, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 use crate::service;
-use crate::sources::Sources;
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -130,21 +128,10 @@ async fn serve(
     let local = Token::random();
     let stop = CancellationToken::new();
     let telling = Telling::begin(landfall, data, &args.telling, &stop).await;
-    let app = Arc::new(App {
-        engine: landfall.engine.clone(),
-        outputs: Arc::clone(&landfall.outputs),
-        data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
-        tokens: vec![token],
-        local: local.clone(),
-        failed_logins: FailedLogins::default(),
-        secrets: landfall.secrets.clone(),
-        git: GitRemote::prepare(data, exe).map_err(not_started)?,
-        sources: Sources::new(data, landfall.secrets.clone()),
-        hooks: Hooks::default(),
-        statuses: telling.statuses(),
-        places: Places::default(),
-        stop: stop.clone(),
-    });
+    let (engine, outputs, secrets) =
+        (landfall.engine.clone(), Arc::clone(&landfall.outputs), landfall.secrets.clone());
+    let app = App::new(engine, outputs, data, exe, vec![token], secrets).map_err(not_started)?;
+    let app = Arc::new(App { local: local.clone(), statuses: telling.statuses(), stop: stop.clone(), ..app });
     for (name, known) in config.apps {
         app.registers(&name, known, SERVER_CONFIG).await.map_err(|error| {
             Fault::Usage(format!(

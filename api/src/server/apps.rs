@@ -36,6 +36,7 @@ pub struct AppRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
     /// Name of the secret that opens that URL: a private ssh key, or a token for https.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// Environment by branch: `{"main": "production", "release/*": "staging"}`. Default: `[on.push]` of the app's own
@@ -52,6 +53,7 @@ pub struct AppRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<String>,
     /// Name of the secret with which the forge signs its deliveries. Default: `WEBHOOK_SECRET`.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
     /// Where the state of each run is reported to.
@@ -70,6 +72,7 @@ pub struct ForgeRequest {
     /// `owner/name`.
     pub project: String,
     /// Name of the secret that holds the token.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     pub token: String,
 }
 

@@ -26,9 +26,13 @@ mod prune;
 mod read;
 mod request;
 mod secrets;
+mod sse;
+mod tail;
 mod tokens;
+mod whole_log;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +69,10 @@ pub(crate) use names::{app_name, bare_repository};
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use request::Places;
 pub use secrets::{SecretLine, SecretList};
+pub use tail::Tail;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
+pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -103,11 +109,44 @@ pub struct App {
     pub statuses: Statuses,
     /// How many are served at once.
     pub places: Places,
+    /// The end of the log, for those who read along.
+    pub tail: Tail,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
 
 impl App {
+    /// Returns what handlers work with on an engine; nothing is served yet. `exe` is what git's hooks run.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub fn new(
+        engine: Engine,
+        outputs: Arc<OutputDir>,
+        data: &Path,
+        exe: &Path,
+        tokens: Vec<Token>,
+        secrets: Secrets,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            outputs,
+            data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
+            tokens,
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
+            sources: Sources::new(data, secrets.clone()),
+            secrets,
+            git: GitRemote::prepare(data, exe)?,
+            hooks: Hooks::default(),
+            statuses: Statuses::default(),
+            places: Places::default(),
+            tail: Tail::default(),
+            stop: CancellationToken::new(),
+        })
+    }
+
     /// Returns the wall clock, in milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
         SystemClock.now_ms()
@@ -138,7 +177,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(act::retry))
         .routes(routes!(act::skip))
         .routes(routes!(act::abort))
-        .routes(routes!(live::all_events))
+        .routes(routes!(whole_log::whole_log))
         .routes(routes!(prune::prune))
         .routes(routes!(read::ledger))
         .routes(routes!(tokens::list, tokens::create))
@@ -193,7 +232,13 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
     let watching = sources::watch(Arc::clone(&app));
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching);
+    let tail = async {
+        tokio::select! {
+            () = app.tail.keep(&**app.engine.store()) => {}
+            () = app.stop.cancelled() => {}
+        }
+    };
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching, tail);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

@@ -7,11 +7,7 @@ use std::time::Duration;
 
 use landfall::client::Client;
 use landfall::data_dir::Token;
-use landfall::git_remote::GitRemote;
-use landfall::hooks::Hooks;
-use landfall::server::{App, FailedLogins, Places, Server, serve_app};
-use landfall::sources::Sources;
-use landfall::statuses::Statuses;
+use landfall::server::{App, Server, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -23,7 +19,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::fake::FakeStages;
 
@@ -75,21 +70,10 @@ impl TestServer {
         let keys = tempfile::tempdir().unwrap();
         let vault = Vault::new(data, KeyPlace::named(&keys.path().join("vault.key")));
         let secrets = secrets().with_vault(vault);
-        let app = Arc::new(App {
-            engine: Engine::start_within(parts, limits).await.unwrap(),
-            outputs,
-            data: data.to_owned(),
-            tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
-            local: Token::random(),
-            failed_logins: FailedLogins::default(),
-            secrets: secrets.clone(),
-            git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
-            sources: Sources::new(data, secrets),
-            hooks: Hooks::default(),
-            statuses: Statuses::default(),
-            places: Places::default(),
-            stop: CancellationToken::new(),
-        });
+        let engine = Engine::start_within(parts, limits).await.unwrap();
+        let (exe, tokens) =
+            (Path::new(env!("CARGO_BIN_EXE_landfall")), vec![Token::parse(TOKEN, "the test").unwrap()]);
+        let app = Arc::new(App::new(engine, outputs, data, exe, tokens, secrets).unwrap());
         let served = serve_app(server, Arc::clone(&app));
         let serving = tokio::spawn(async move { served.await.unwrap() });
         let started = Self { url, stages, app, keys, serving };
