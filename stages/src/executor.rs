@@ -44,6 +44,7 @@ use crate::secrets::Secrets;
 use crate::smoke;
 use crate::sweep;
 use crate::test;
+use crate::vitals::Vitals;
 
 /// What the executor works with.
 #[derive(Debug)]
@@ -109,6 +110,11 @@ impl FlaskStages {
     /// Returns the Docker engine, for a check before the first run.
     pub fn docker(&self) -> &DockerHandle {
         &self.context.docker
+    }
+
+    /// Returns what asks whether that which the stages depend on answers.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::new(self.context.clone())
     }
 
     fn masker(&self, run: &Run) -> Masker {

@@ -44,3 +44,4 @@ mod sweep;
 mod test;
 #[cfg(test)]
 mod testing;
+pub mod vitals;
