@@ -23,10 +23,15 @@ pub(super) async fn bearer(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    match credentials(request.headers(), "bearer").is_some_and(|token| app.opens(token.trim())) {
+    match has_token(&app, request.headers()) {
         true => Ok(next.run(request).await),
         false => Err(ApiError::Unauthorized),
     }
+}
+
+/// Tells whether a request has the token.
+pub(super) fn has_token(app: &App, headers: &HeaderMap) -> bool {
+    credentials(headers, "bearer").is_some_and(|token| app.opens(token.trim()))
 }
 
 /// Returns the user name of a request by Basic authentication whose password is the token.

@@ -1,7 +1,8 @@
 //! The HTTP API: what a person or a program may ask of a running engine.
 //!
 //! ```text
-//! /healthz                          is it well?                 (no token)
+//! /healthz, /readyz                 is it well?                 (no token)
+//! /metrics                          what monitoring counts      (Bearer token, or a door of its own)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -14,8 +15,12 @@ mod extract;
 mod listen;
 mod live;
 mod names;
+mod peer;
 mod prune;
 mod read;
+mod ready;
+mod shield;
+mod vitals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,11 +41,14 @@ use crate::git_remote::{self, GitRemote, HookError};
 
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
 pub(crate) use auth::{ACTOR_HEADER, basic_user};
-pub use listen::{Server, ServerError};
+pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText};
 pub(crate) use names::{app_name, bare_repository};
+pub use peer::Peer;
 pub use read::{AppLine, AppList, RunPage, ServerInfo};
+pub use ready::{Check, Checks, Finding};
+pub use vitals::Vitals;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -63,6 +71,8 @@ pub struct App {
     pub tokens: Vec<Token>,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// What monitoring asks.
+    pub vitals: Vitals,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -97,12 +107,33 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let metrics = Router::new()
+        .route("/metrics", get(vitals::metrics))
+        .layer(middleware::from_fn(in_time))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer));
     Router::new()
         .nest("/v1", v1)
-        .route("/healthz", get(read::health))
+        .merge(metrics)
+        .merge(health())
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(unknown)
+        .layer(middleware::from_fn(shield::shield))
         .with_state(app)
+}
+
+/// Returns what is served at a door of its own, to whoever can reach it.
+fn monitoring_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(vitals::metrics))
+        .merge(health())
+        .fallback(unknown)
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(shield::shield))
+        .with_state(app)
+}
+
+fn health() -> Router<Arc<App>> {
+    Router::new().route("/healthz", get(vitals::health)).route("/readyz", get(vitals::readiness))
 }
 
 /// Serves a composed engine until its `stop`: first what was pushed and never heard of, then everything. What there is
@@ -115,7 +146,8 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
+    let (routes, monitoring) = (router(Arc::clone(&app)), monitoring_router(Arc::clone(&app)));
+    tokio::join!(server.serve(routes, monitoring, app.stop.clone()), hooks, waiting);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use landfall_engine::Limits;
 use landfall_engine::audit::{Replay, replay};
@@ -32,21 +30,6 @@ impl App {
     pub(crate) fn halted(&self) -> Option<String> {
         let store = self.engine.store();
         self.engine.halted().now_or_never().or_else(|| store.failed().now_or_never())
-    }
-}
-
-/// `GET /healthz`: whether the log takes events. Needs no token: load balancers have none.
-pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    match app.halted() {
-        None if app.stop.is_cancelled() => {
-            let stopping = serde_json::json!({ "status": "stopping" });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(stopping)).into_response()
-        }
-        None => Json(serde_json::json!({ "status": "ok" })).into_response(),
-        Some(reason) => {
-            let failed = serde_json::json!({ "status": "failed", "reason": reason });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(failed)).into_response()
-        }
     }
 }
 
