@@ -12,12 +12,12 @@ use tokio::time::timeout;
 use crate::fixture::{PATIENCE, WorkingCopy, stderr};
 
 /// A server process, and what it said when it served.
-struct Process {
-    child: Child,
-    said: Vec<String>,
+pub struct Process {
+    pub child: Child,
+    pub said: Vec<String>,
 }
 
-fn serve(data: &Path, arguments: &[&str]) -> Command {
+pub fn serve(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
     command.arg("serve").arg("--data").arg(data).args([
         "--listen",
@@ -38,7 +38,11 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
 
 impl Process {
     async fn start(data: &Path) -> Self {
-        let mut child = serve(data, &[]).spawn().unwrap();
+        Self::start_with(data, &[]).await
+    }
+
+    pub async fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        let mut child = serve(data, arguments).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = Vec::new();
         while let Some(line) =
@@ -54,13 +58,13 @@ impl Process {
     }
 
     /// Returns what was said after a word.
-    fn value(&self, word: &str) -> String {
+    pub fn value(&self, word: &str) -> String {
         let line = self.said.iter().find_map(|line| line.trim_start().strip_prefix(word));
         line.unwrap_or_else(|| panic!("{word:?} in {:?}", self.said)).trim().to_owned()
     }
 
     /// Asks it to end and returns its exit code.
-    async fn end(mut self) -> Option<i32> {
+    pub async fn end(mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap().code()
@@ -68,7 +72,7 @@ impl Process {
 }
 
 /// Ends the traffic proxy of a data folder, which outlives its server.
-async fn end_proxy(data: &Path) {
+pub async fn end_proxy(data: &Path) {
     let info = ProxyClient::in_dir(&data.join("proxy")).info().await.expect("the proxy outlives its server");
     assert!(Command::new("kill").arg(info.pid.to_string()).status().await.unwrap().success());
 }

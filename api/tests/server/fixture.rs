@@ -8,7 +8,7 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, Server, serve_app};
+use landfall::server::{App, Server, Vitals, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -55,6 +55,18 @@ impl TestServer {
         outputs: Arc<OutputDir>,
         limits: Limits,
     ) -> Self {
+        Self::start_watched(data, store, outputs, limits, Vitals::default()).await
+    }
+
+    /// Serves a data folder that is monitored by this.
+    pub async fn start_watched(
+        data: &Path,
+        store: Arc<dyn EventStore>,
+        outputs: Arc<OutputDir>,
+        limits: Limits,
+        vitals: Vitals,
+    ) -> Self {
+        let store = vitals.metrics.watch(store);
         let stages = Arc::new(FakeStages::default());
         let parts = Parts {
             store,
@@ -70,6 +82,7 @@ impl TestServer {
             data: data.to_owned(),
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
+            vitals,
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));

@@ -3,13 +3,19 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod binary;
+mod caddy;
+mod encrypted;
 mod fake;
 mod fixture;
 mod health;
 mod http;
 mod limits;
 mod live;
+mod logs;
+mod monitoring;
 mod moody;
 mod prune;
 mod push;
+mod ready;
+mod traces;
 mod waiting;
