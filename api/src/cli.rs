@@ -2,6 +2,8 @@
 //!
 //! Secrets are never taken here: a process list shows every argument.
 
+mod installation;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use ipnet::IpNet;
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+
+pub use installation::{
+    AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
+};
 
 use crate::commands::hook::HookArgs;
 use crate::commands::serve::ServeArgs;
@@ -135,6 +141,12 @@ pub enum Command {
     Abort(AbortArgs),
     /// Make a former release of an app live again.
     Rollback(RollbackArgs),
+    /// Make apps known: where their commits come from, and what starts a run.
+    App(AppArgs),
+    /// Hand out, list and revoke the tokens that open the server.
+    Token(TokenArgs),
+    /// List what was decided about apps, tokens, secrets, pauses and holds: when, and by whom.
+    Ledger(JsonArgs),
     /// Give up what is old: outputs, and images that no release needs.
     Prune(PruneArgs),
     /// Copy the log and the outputs into one file, beside a running server, and verify it.

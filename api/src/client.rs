@@ -12,13 +12,14 @@ use landfall_engine::ports::RunQuery;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::data_dir::{ServerNote, Token};
 use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
-    ACTOR_HEADER, AppLine, AppList, Because, OutputList, OutputText, RollbackRequest, RunLink, RunPage,
-    ServerInfo, TriggerRequest,
+    ACTOR_HEADER, AppDetail, AppLine, AppList, AppRequest, Because, LedgerPage, OutputList, OutputText,
+    RollbackRequest, RunLink, RunPage, ServerInfo, TokenList, TokenMade, TokenRequest, TriggerRequest,
 };
 
 mod sse;
@@ -271,6 +272,83 @@ impl Client {
     pub async fn apps(&self) -> Result<Vec<AppLine>, ClientError> {
         let answer: AppList = self.get("/v1/apps", "listing apps").await?;
         Ok(answer.apps)
+    }
+
+    /// Returns what is known of an app, and what it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn app(&self, app: &str) -> Result<AppDetail, ClientError> {
+        self.get(&format!("/v1/apps/{app}"), "asking for an app").await
+    }
+
+    /// Returns every app that was made known.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn registered(&self) -> Result<Vec<(String, AppRequest)>, ClientError> {
+        let answer: AppList = self.get("/v1/apps", "listing apps").await?;
+        Ok(answer.registered.into_iter().collect())
+    }
+
+    /// Makes an app known, or changes what is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn register(&self, app: &str, request: &AppRequest) -> Result<(), ClientError> {
+        let put = self.request(Method::PUT, &format!("/v1/apps/{app}")).json(request);
+        self.answer(put.timeout(ANSWER_TIMEOUT), "registering an app").await.map(drop)
+    }
+
+    /// Takes no more triggers of an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn remove_app(&self, app: &str) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &format!("/v1/apps/{app}"));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "removing an app").await.map(drop)
+    }
+
+    /// Returns every decision about the installation.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn ledger(&self) -> Result<LedgerPage, ClientError> {
+        self.get("/v1/ledger", "reading the ledger").await
+    }
+
+    /// Returns the tokens that were handed out.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.get("/v1/tokens", "listing tokens").await
+    }
+
+    /// Hands a token out.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenMade, ClientError> {
+        let post = self.request(Method::POST, "/v1/tokens").json(request);
+        self.json(post.timeout(ANSWER_TIMEOUT), "creating a token").await
+    }
+
+    /// Takes a token back.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn revoke_token(&self, id: Uuid) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &format!("/v1/tokens/{id}"));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "revoking a token").await.map(drop)
     }
 
     /// Starts a run, once for each `key`. Durable when it returns.

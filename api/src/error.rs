@@ -23,6 +23,13 @@ pub enum ApiError {
     BadRequest(String),
     /// No token, or not the right one. **Send it.**
     Unauthorized,
+    /// The token is right, and does not open this. **Ask with another, or somebody who has one.**
+    Forbidden(String),
+    /// Too many wrong tokens came from there. **Wait.**
+    Limited {
+        /// How long, in seconds.
+        seconds: u64,
+    },
     /// There is nothing of that name.
     NotFound(String),
     /// It was there, and was given up on purpose.
@@ -72,6 +79,8 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
             Self::Refused(_) => StatusCode::CONFLICT,
@@ -88,6 +97,8 @@ impl ApiError {
         let (name, title) = match self {
             Self::BadRequest(_) => ("bad-request", "The request is wrong"),
             Self::Unauthorized => ("unauthorized", "The token is missing or wrong"),
+            Self::Forbidden(_) => ("forbidden", "The token does not open this"),
+            Self::Limited { .. } => ("limited", "Too many wrong tokens"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
             Self::Gone(_) => ("gone", "It is not kept any more"),
             Self::Refused(_) => ("refused", "The rules say no"),
@@ -100,6 +111,7 @@ impl ApiError {
         };
         let detail = match self {
             Self::BadRequest(detail)
+            | Self::Forbidden(detail)
             | Self::NotFound(detail)
             | Self::Gone(detail)
             | Self::Refused(detail)
@@ -112,6 +124,9 @@ impl ApiError {
                 "send the server's token as `Authorization: Bearer TOKEN`; `landfall serve` says where it is"
                     .into()
             }
+            Self::Limited { seconds } => format!(
+                "too many wrong tokens came from your address, so none is looked at for the next {seconds} s"
+            ),
             Self::Internal { doing, .. } => format!("{doing} failed; the server's log says why"),
         };
         Problem {
@@ -146,11 +161,12 @@ impl ApiError {
     /// Says when asking again may help, where time alone helps.
     fn say_when(&self, response: &mut Response) {
         let seconds = match self {
-            Self::Unavailable(_) => RETRY_AFTER_SECONDS,
-            Self::Busy(_) => RETRY_BUSY_SECONDS,
+            Self::Unavailable(_) => HeaderValue::from_static(RETRY_AFTER_SECONDS),
+            Self::Busy(_) => HeaderValue::from_static(RETRY_BUSY_SECONDS),
+            Self::Limited { seconds } => HeaderValue::from(*seconds),
             _ => return,
         };
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
 
     fn log(&self) {

@@ -30,4 +30,5 @@ pub mod picture;
 pub mod proxy;
 pub mod retention;
 pub mod server;
+pub mod server_config;
 pub mod tls;

@@ -26,6 +26,7 @@ pub mod timeline;
 mod wording;
 
 pub use engine::{Engine, EngineError, Parts, Triggered};
+pub use ledger::{ledger_at_rest, record_at_rest};
 pub use limits::Limits;
 pub use sweep::{Swept, sweep_at_rest};
 

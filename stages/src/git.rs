@@ -19,6 +19,7 @@ pub(crate) use remote::Place;
 pub(crate) use remote::fetch_commit;
 pub(crate) use remote::is_answer;
 pub(crate) use remote::place;
+pub use remote::without_credentials;
 
 /// A commit that is checked out somewhere, and its branch.
 pub type Head = Commit;
@@ -315,7 +316,7 @@ fn one_line(stderr: &str) -> String {
         .filter(|line| !line.is_empty() && !line.starts_with("hint:"))
         .collect();
     let joined = if lines.is_empty() { "git gave no reason".to_owned() } else { lines.join("; ") };
-    clip(&remote::without_credentials(&joined), 2_000)
+    clip(&without_credentials(&joined), 2_000)
 }
 
 fn text(bytes: &[u8]) -> String {

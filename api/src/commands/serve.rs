@@ -23,7 +23,8 @@ use crate::git_remote::{GitRemote, HookError};
 use crate::limits::LimitArgs;
 use crate::otlp::Exporter;
 use crate::proxy::TlsOptions;
-use crate::server::{App, Checks, PROTOCOLS, Server, Vitals, serve_app};
+use crate::server::{App, Checks, FailedLogins, PROTOCOLS, Server, Vitals, serve_app};
+use crate::server_config::{SERVER_CONFIG, ServerConfig};
 use crate::tls::{Acceptor, Certificates, Origin};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
@@ -72,6 +73,9 @@ pub struct ServeArgs {
     /// File with the token that opens the API. Default: $LANDFALL_TOKEN, else DATA/token, which is made.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    /// File with the apps of this server, `[apps.NAME]` with the fields of `PUT /v1/apps/NAME`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
     /// How much is taken on.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -101,6 +105,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
     let data = data_folder(global)?;
     let exe =
         std::env::current_exe().map_err(|error| Fault::io("could not tell which program this is", error))?;
+    let config = args.config.as_deref().map(ServerConfig::read).transpose().map_err(not_started)?;
     // Before anything else: a port that is taken must not have started a proxy.
     let server = doors(&args).await?;
     let options = ComposeOptions {
@@ -118,7 +123,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
         );
     }
     let landfall = Landfall::open(options).await.map_err(not_started)?;
-    let served = serve(&landfall, server, &data, &exe, &args, signals).await;
+    let served = serve(&landfall, server, &data, &exe, &args, config.unwrap_or_default(), signals).await;
     landfall.shutdown().await;
     served
 }
@@ -152,6 +157,7 @@ async fn serve(
     data: &Path,
     exe: &Path,
     args: &ServeArgs,
+    config: ServerConfig,
     mut signals: Signals,
 ) -> Result<u8, Fault> {
     let given = std::env::var(TOKEN_VARIABLE).ok();
@@ -164,11 +170,21 @@ async fn serve(
         engine: landfall.engine.clone(),
         outputs: Arc::clone(&landfall.outputs),
         data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
-        tokens: vec![token, local.clone()],
+        tokens: vec![token],
+        local: local.clone(),
+        failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         vitals: vitals(landfall, certificates.clone()),
         stop: stop.clone(),
     });
+    for (name, known) in config.apps {
+        app.registers(&name, known, SERVER_CONFIG).await.map_err(|error| {
+            Fault::Usage(format!(
+                "[apps.{name}] of {SERVER_CONFIG} can't be used: {}",
+                error.problem().detail
+            ))
+        })?;
+    }
     let for_commands = format!("http://{}", on_this_machine(server.address_for_commands()));
     let _note = ServerNote::write(&for_commands, &local, data).map_err(not_started)?;
     let greeting = greeting(&server, &origin, data, landfall);

@@ -251,7 +251,7 @@ fn own_events(engine: Engine, run_id: RunId) -> Events {
 }
 
 /// Returns who asks, for the log.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty() && user != "engine");
     user.unwrap_or_else(|| "cli".into())
 }

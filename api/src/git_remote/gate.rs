@@ -7,9 +7,10 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method};
 
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::ledger::Scope;
 
 use crate::error::ApiError;
-use crate::server::{App, app_name, bare_repository, basic_user};
+use crate::server::{App, app_name, bare_repository, basic};
 
 /// What a git client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +42,17 @@ pub(super) struct Admitted {
 /// Checks the token, the name and the service, and makes the repository of an app that is pushed first.
 pub(super) async fn admit(app: &App, request: Request) -> Result<Admitted, ApiError> {
     let (parts, body) = request.into_parts();
-    let actor = basic_user(app, &parts.headers)?;
+    let (identity, actor) = basic(app, &parts.extensions, &parts.headers)?;
     let path = parts.uri.path().strip_prefix("/git/").unwrap_or_default();
     let (name, rest) = path.split_once('/').unwrap_or((path, ""));
     let name = app_name(name.strip_suffix(".git").unwrap_or(name))?.to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let (service, acts) = service(&parts.method, rest, &query)?;
+    let scope = match service {
+        Service::ReceivePack => Scope::Trigger,
+        Service::UploadPack => Scope::Read,
+    };
+    identity.may_for(scope, &name)?;
     let repository = bare_repository(&app.data, &name);
     match service {
         Service::ReceivePack => {

@@ -3,10 +3,10 @@
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::{Commit, Decision};
 use landfall_engine::core::lane::LaneId;
@@ -15,7 +15,7 @@ use landfall_stages::git::{self, GitError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::auth::actor;
+use super::auth::{Identity, actor, may_release};
 use super::extract::{Body, Id};
 use super::names::{app_name, bare_repository, env_name, repository};
 use crate::error::ApiError;
@@ -86,10 +86,14 @@ pub struct RunLink {
 pub(super) async fn trigger(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
+    identity: Option<Extension<Identity>>,
     headers: HeaderMap,
     Body(request): Body<TriggerRequest>,
 ) -> Result<Response, ApiError> {
     let name = app_name(&name)?;
+    if request.release_hold {
+        may_release(identity.as_deref())?;
+    }
     let env = env_name(request.env.as_deref().unwrap_or("production"))?.to_owned();
     let claim = idempotency_key(&headers)?.map(|key| format!("api:{name}:{key}"));
     if let Some(claim) = &claim

@@ -55,7 +55,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
-        let wrong = |_| ApiError::BadRequest(format!("{text:?} is not the id of a run: expected a UUID"));
-        text.parse().map(Self).map_err(wrong)
+        let wrong = || ApiError::BadRequest(format!("{text:?} is not the id of a run: expected a UUID"));
+        run_in(&text).map(Self).ok_or_else(wrong)
     }
+}
+
+/// Returns the run that a text names by its whole id.
+pub(super) fn run_in(text: &str) -> Option<RunId> {
+    text.parse().ok()
 }

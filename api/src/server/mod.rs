@@ -10,6 +10,7 @@
 //! Handlers translate and nothing else: rules are the engine's, statuses are `error.rs`'s.
 
 mod act;
+mod apps;
 mod auth;
 mod extract;
 mod listen;
@@ -20,6 +21,7 @@ mod prune;
 mod read;
 mod ready;
 mod shield;
+mod tokens;
 mod vitals;
 
 use std::path::PathBuf;
@@ -29,9 +31,10 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, http::Method};
 use landfall_engine::Engine;
+use landfall_engine::ports::{Clock, SystemClock};
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
 
@@ -40,14 +43,19 @@ use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
-pub(crate) use auth::{ACTOR_HEADER, basic_user};
+pub use apps::{AppDetail, AppRequest, ForgeRequest};
+pub use auth::FailedLogins;
+pub(crate) use auth::scope_name;
+pub(crate) use auth::{ACTOR_HEADER, basic};
 pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText};
 pub(crate) use names::{app_name, bare_repository};
 pub use peer::Peer;
-pub use read::{AppLine, AppList, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, LedgerPage, RunPage, ServerInfo};
 pub use ready::{Check, Checks, Finding};
+pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
+pub(crate) use tokens::{lines_of_tokens, new_token};
 pub use vitals::Vitals;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
@@ -67,8 +75,12 @@ pub struct App {
     pub outputs: Arc<OutputDir>,
     /// The data folder.
     pub data: PathBuf,
-    /// Any of these opens the API.
+    /// Any of these opens the whole API, beside those that are handed out.
     pub tokens: Vec<Token>,
+    /// The one that is left in the data folder, for commands on this machine.
+    pub local: Token,
+    /// How often whom was wrong about a token.
+    pub failed_logins: FailedLogins,
     /// Where pushes come in.
     pub git: GitRemote,
     /// What monitoring asks.
@@ -78,7 +90,12 @@ pub struct App {
 }
 
 impl App {
-    /// Tells whether a text is one of the tokens.
+    /// Returns the wall clock, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    /// Tells whether a text is one of the server's own tokens.
     pub(crate) fn opens(&self, given: &str) -> bool {
         // Not `any`: which of them was right is nobody's business either.
         self.tokens.iter().fold(false, |opens, token| token.is(given) | opens)
@@ -90,6 +107,10 @@ pub fn router(app: Arc<App>) -> Router {
     let v1 = Router::new()
         .route("/server", get(read::server))
         .route("/apps", get(read::apps))
+        .route("/apps/{app}", get(apps::one).put(apps::register).delete(apps::remove))
+        .route("/ledger", get(read::ledger))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
         .route("/apps/{app}/runs", post(act::trigger))
         .route("/apps/{app}/rollback", post(act::rollback))
         .route("/runs", get(read::runs))
@@ -108,7 +129,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let metrics = Router::new()
-        .route("/metrics", get(vitals::metrics))
+        .route(auth::METRICS, get(vitals::metrics))
         .layer(middleware::from_fn(in_time))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer));
     Router::new()
@@ -124,7 +145,7 @@ pub fn router(app: Arc<App>) -> Router {
 /// Returns what is served at a door of its own, to whoever can reach it.
 fn monitoring_router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/metrics", get(vitals::metrics))
+        .route(auth::METRICS, get(vitals::metrics))
         .merge(health())
         .fallback(unknown)
         .layer(middleware::from_fn(in_time))

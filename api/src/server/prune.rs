@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use landfall_engine::core::ledger::LedgerEvent;
 use landfall_engine::ports::{Clock, SystemClock};
 
 use super::App;
@@ -34,7 +35,8 @@ pub(super) async fn prune(
     let report = retention::prune(&**store, outputs, now_ms, older_than_ms, &request, within, sweep).await?;
     if !request.dry_run {
         let (runs, swept) = (report.runs.len(), report.swept.len());
-        tracing::info!(actor = actor(&headers), runs, swept, "pruned");
+        let (runs, swept) = (runs as u64, swept as u64);
+        app.engine.record(LedgerEvent::Pruned { runs, swept }, &actor(&headers)).await?;
     }
     Ok(Json(report))
 }

@@ -8,16 +8,18 @@ use axum::extract::State;
 use futures_util::FutureExt;
 use landfall_engine::Limits;
 use landfall_engine::audit::{Replay, replay};
-use landfall_engine::core::lane::{Hold, Lane, LaneId, Release};
+use landfall_engine::core::event::Envelope;
+use landfall_engine::core::lane::{Hold, Lane, LaneId, Pause, Release};
+use landfall_engine::core::ledger::ledger_of;
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::RunQuery;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::App;
 use super::extract::{Id, Params};
 use super::live::no_such_run;
+use super::{App, AppRequest};
 use crate::error::ApiError;
 
 /// A page of runs is at most this long.
@@ -60,6 +62,19 @@ pub(super) async fn server(State(app): State<Arc<App>>) -> Json<ServerInfo> {
         log_id: app.engine.store().log_id(),
         run_events_max: app.engine.limits().run_events_max,
     })
+}
+
+/// What `GET /v1/ledger` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerPage {
+    /// What was decided about the installation, by whom and when, oldest first.
+    pub events: Vec<Envelope>,
+}
+
+/// `GET /v1/ledger`: every decision about the installation.
+pub(super) async fn ledger(State(app): State<Arc<App>>) -> Result<Json<LedgerPage>, ApiError> {
+    let store = app.engine.store();
+    Ok(Json(LedgerPage { events: store.events(ledger_of(store.log_id())).await? }))
 }
 
 /// What `GET /v1/runs` takes.
@@ -131,6 +146,9 @@ pub struct AppLine {
     pub held: BTreeMap<String, Hold>,
     /// The run that deploys now.
     pub deploying: Option<RunId>,
+    /// Set while no run may deploy.
+    #[serde(default)]
+    pub paused: Option<Pause>,
 }
 
 /// What `GET /v1/apps` answers.
@@ -138,14 +156,25 @@ pub struct AppLine {
 pub struct AppList {
     /// Every app in every environment that had a run.
     pub apps: Vec<AppLine>,
+    /// Every app that was made known, whether it had a run or not.
+    #[serde(default)]
+    pub registered: BTreeMap<String, AppRequest>,
 }
 
 /// `GET /v1/apps`: what each app serves.
 pub(super) async fn apps(State(app): State<Arc<App>>) -> Result<Json<AppList>, ApiError> {
-    let lanes = app.engine.store().lanes().await?;
-    let apps = lanes.into_iter().map(|(LaneId { app, env }, lane)| {
-        let Lane { live, former, held, holder: deploying, .. } = lane;
-        AppLine { app, env, live, former, held, deploying }
-    });
-    Ok(Json(AppList { apps: apps.collect() }))
+    let known = app.engine.ledger().borrow().apps.clone();
+    let registered = known.into_iter().map(|(app, known)| (app, known.into())).collect();
+    Ok(Json(AppList { apps: lines_of(&app, None).await?, registered }))
+}
+
+/// Returns what one app serves, or each.
+pub(super) async fn lines_of(app: &App, only: Option<&str>) -> Result<Vec<AppLine>, ApiError> {
+    let lanes = app.engine.store().lanes().await?.into_iter();
+    let asked_for = lanes.filter(|(lane, _)| only.is_none_or(|only| lane.app == only));
+    let line = |(LaneId { app, env }, lane)| {
+        let Lane { live, former, held, holder: deploying, paused, .. } = lane;
+        AppLine { app, env, live, former, held, deploying, paused }
+    };
+    Ok(asked_for.map(line).collect())
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use landfall_stages::proxy::{ProxyClient, RouteStatus};
 use serde_json::{Map, Value, json};
@@ -50,15 +50,12 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /readyz`: whether a push would be taken now and could come live, check by check. Needs no token; the
 /// reasons are told to those who have one, and on this machine.
-pub(super) async fn readiness(
-    State(app): State<Arc<App>>,
-    peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn readiness(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (extensions, headers) = (request.extensions(), request.headers());
+    let is_local = extensions.get::<Peer>().is_some_and(|peer| peer.is_local(headers));
+    let tells_why = is_local || auth::reads_everything(&app, extensions, headers);
     let findings = ready::findings(&app).await;
     let is_ready = findings.iter().all(|finding| finding.problem.is_none() || !finding.decides);
-    let is_local = peer.is_some_and(|Extension(peer)| peer.is_local(&headers));
-    let tells_why = is_local || auth::has_token(&app, &headers);
     let checks: Map<_, _> =
         findings.iter().map(|finding| (finding.name.to_owned(), shown(finding, tells_why))).collect();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::fixture::{PATIENCE, WorkingCopy, stderr};
+use crate::malformed::resident_kib;
 
 /// A server process, and what it said when it served.
 pub struct Process {
@@ -38,11 +39,23 @@ pub fn serve(data: &Path, arguments: &[&str]) -> Command {
 
 impl Process {
     async fn start(data: &Path) -> Self {
-        Self::start_with(data, &[]).await
+        Self::spawn(serve(data, &[])).await
     }
 
+    /// Starts a server that is told more.
     pub async fn start_with(data: &Path, arguments: &[&str]) -> Self {
-        let mut child = serve(data, arguments).spawn().unwrap();
+        Self::spawn(serve(data, arguments)).await
+    }
+
+    /// Starts a server that says what goes wrong in a file.
+    pub async fn start_with_stderr(data: &Path, log: &Path) -> Self {
+        let mut command = serve(data, &[]);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = Vec::new();
         while let Some(line) =
@@ -55,6 +68,16 @@ impl Process {
             }
         }
         Self { child, said }
+    }
+
+    /// Returns where it answers: host and port.
+    pub fn address(&self) -> String {
+        self.said[0].rsplit("//").next().unwrap().to_owned()
+    }
+
+    /// Returns how much memory it uses, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        resident_kib(self.child.id().unwrap())
     }
 
     /// Returns what was said after a word.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, Server, Vitals, serve_app};
+use landfall::server::{App, FailedLogins, Server, Vitals, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -81,6 +81,8 @@ impl TestServer {
             outputs,
             data: data.to_owned(),
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             vitals,
             stop: CancellationToken::new(),

@@ -193,7 +193,8 @@ impl Lane {
             | LedgerEvent::TokenCreated { .. }
             | LedgerEvent::TokenRevoked { .. }
             | LedgerEvent::SecretSet { .. }
-            | LedgerEvent::SecretRemoved { .. } => {}
+            | LedgerEvent::SecretRemoved { .. }
+            | LedgerEvent::Pruned { .. } => {}
         }
     }
 

@@ -93,9 +93,36 @@ pub enum LedgerEvent {
         /// Its name.
         name: String,
     },
+    /// Outputs of old runs, and what nobody needed any more, were given up.
+    Pruned {
+        /// How many runs' outputs.
+        runs: u64,
+        /// How many containers, images and folders.
+        swept: u64,
+    },
 }
 
 impl LedgerEvent {
+    /// Returns what was decided, in words.
+    pub fn in_words(&self) -> String {
+        let of = |env: &Option<String>| env.as_ref().map_or(String::new(), |env| format!(" in {env}"));
+        match self {
+            Self::AppRegistered { app, .. } => format!("registered the app {app}"),
+            Self::AppRemoved { app } => format!("removed the app {app}"),
+            Self::LanePaused { lane, reason } => format!("paused {lane}: {reason}"),
+            Self::LaneResumed { lane } => format!("resumed {lane}"),
+            Self::CommitHeld { lane, sha, reason } => format!("held commit {sha} in {lane}: {reason}"),
+            Self::HoldReleased { lane, sha } => format!("released commit {sha} in {lane}"),
+            Self::TokenCreated { token } => format!("created the token {} ({})", token.label, token.id),
+            Self::TokenRevoked { id } => format!("revoked the token {id}"),
+            Self::SecretSet { app, env, name } => format!("set the secret {name} of {app}{}", of(env)),
+            Self::SecretRemoved { app, env, name } => {
+                format!("removed the secret {name} of {app}{}", of(env))
+            }
+            Self::Pruned { runs, swept } => format!("pruned outputs of {runs} runs and {swept} leftovers"),
+        }
+    }
+
     /// Returns the lane whose runs it concerns, if there is one.
     pub const fn lane(&self) -> Option<&LaneId> {
         match self {
@@ -108,7 +135,8 @@ impl LedgerEvent {
             | Self::TokenCreated { .. }
             | Self::TokenRevoked { .. }
             | Self::SecretSet { .. }
-            | Self::SecretRemoved { .. } => None,
+            | Self::SecretRemoved { .. }
+            | Self::Pruned { .. } => None,
         }
     }
 }
@@ -208,7 +236,7 @@ pub struct TokenGrant {
     pub app: Option<String>,
     /// Until when, in milliseconds since 1970. None: until it is revoked.
     pub expires_ms: Option<u64>,
-    /// SHA-256 of the token in hex. The token has 256 random bits, so a slow hash would add nothing.
+    /// SHA-256 of the token in hex. The token has 244 random bits, so a slow hash would add nothing.
     pub sha256: String,
 }
 
@@ -250,7 +278,8 @@ impl Ledger {
             | LedgerEvent::CommitHeld { .. }
             | LedgerEvent::HoldReleased { .. }
             | LedgerEvent::SecretSet { .. }
-            | LedgerEvent::SecretRemoved { .. } => {}
+            | LedgerEvent::SecretRemoved { .. }
+            | LedgerEvent::Pruned { .. } => {}
         }
     }
 }

@@ -156,7 +156,7 @@ pub(crate) fn is_answer(said: &str) -> bool {
 }
 
 /// Returns a text with `user:password@` taken out of its URLs.
-pub(crate) fn without_credentials(text: &str) -> String {
+pub fn without_credentials(text: &str) -> String {
     static USERINFO: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@").expect("the pattern is fixed"));
     USERINFO.replace_all(text, "$1").into_owned()

@@ -215,6 +215,7 @@ fn ledger_place(event: &LedgerEvent) -> usize {
         LedgerEvent::TokenRevoked { .. } => 7,
         LedgerEvent::SecretSet { .. } => 8,
         LedgerEvent::SecretRemoved { .. } => 9,
+        LedgerEvent::Pruned { .. } => 10,
     }
 }
 
@@ -260,6 +261,7 @@ fn every_ledger_event() -> Vec<Event> {
         LedgerEvent::TokenRevoked { id: RUN.0 },
         LedgerEvent::SecretSet { app: app.clone(), env: env.clone(), name: name.clone() },
         LedgerEvent::SecretRemoved { app, env: None, name },
+        LedgerEvent::Pruned { runs: 3, swept: 2 },
     ]
     .map(Event::Ledger)
     .into()
@@ -360,6 +362,6 @@ fn every_event() -> Vec<Event> {
     ]);
     events.push(Event::RunFailed { cause: Cause::Held { since: None } });
     events.extend(every_ledger_event());
-    assert!((0..=33).all(|at| events.iter().any(|event| place(event) == at)));
+    assert!((0..=34).all(|at| events.iter().any(|event| place(event) == at)));
     events
 }
