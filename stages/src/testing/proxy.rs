@@ -79,6 +79,9 @@ fn through(state: &State, request: &Request) -> Reply {
     match state.route.as_ref().filter(|route| route.target.is_some()) {
         None if state.route.is_some() => Reply::new(503, "landfall proxy: nothing is released here yet"),
         None => Reply::new(404, "landfall proxy: no app has this host"),
+        Some(Route { mount: Some(mount), .. }) if !mount.has(&request.target) => {
+            Reply::new(404, "landfall proxy: no app has this host")
+        }
         Some(route) if request.header(PROBE_HEADER).is_some() => {
             state.app.clone().with(RELEASE_HEADER, &route.release)
         }
