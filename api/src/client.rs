@@ -24,6 +24,9 @@ use crate::server::{
 
 mod sse;
 
+/// The longest page that a server gives.
+const LIMIT_MAX: usize = 1_000;
+
 /// A server on this machine answers at once, one elsewhere in a second; more is no answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A change waits for git and a sync of the log; the server itself gives up after a minute.
@@ -183,7 +186,7 @@ impl Client {
             ("state", state.and_then(|state| state.as_str().map(str::to_owned))),
             ("open", open.then(|| "true".to_owned())),
             ("before", before.map(|before| before.to_string())),
-            ("limit", (*limit > 0).then(|| limit.to_string())),
+            ("limit", (*limit > 0).then(|| (*limit).min(LIMIT_MAX).to_string())),
         ];
         let given: Vec<_> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let request = self.request(Method::GET, &with_query("/v1/runs", &given)).timeout(ANSWER_TIMEOUT);

@@ -36,8 +36,18 @@ pub enum ApiError {
     Gone(String),
     /// The rules say no. **Read why.**
     Refused(String),
+    /// The path is there, and does not know this method.
+    NoSuchMethod(String),
+    /// The client saw something that is not so any more. **Look again, then decide.**
+    Moved(String),
+    /// The request is well formed and can't be meant: an idempotency key that stands for another request.
+    Contradicted(String),
     /// The body is longer than anything that is asked for here.
     TooLarge(String),
+    /// The body is not said to be JSON.
+    NotJson(String),
+    /// The body did not arrive in time. **Send it again.**
+    Slow(String),
     /// A history can't be read. **Page a person**; other runs are fine.
     Broken(String),
     /// Not now. **Ask again.**
@@ -55,8 +65,30 @@ pub enum ApiError {
     },
 }
 
+/// Returns what a status means that refuses a request; None for one that is never given.
+pub(crate) const fn meaning(status: u16) -> Option<&'static str> {
+    Some(match status {
+        400 => "The request is wrong: mend what `detail` says",
+        401 => "The token is missing or wrong",
+        403 => "The token does not allow this",
+        404 => "There is nothing of that name",
+        408 => "The body did not arrive in time: send it again",
+        409 => "The rules say no: `detail` says why",
+        410 => "It was there, and was given up on purpose",
+        412 => "It moved on since the client looked: look again, then decide",
+        413 => "The body is too long",
+        415 => "The body is not said to be `application/json`",
+        422 => "The idempotency key stands for another request",
+        429 => "Too much is asked for at once: ask again later",
+        500 => "Something went wrong here: the server's log says what",
+        503 => "Not now: ask again",
+        507 => "The disk is low, so nothing new is begun: make room",
+        _ => return None,
+    })
+}
+
 /// The body of every error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// Names the kind of problem: `urn:landfall:refused`.
     #[serde(rename = "type")]
@@ -84,7 +116,12 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
             Self::Refused(_) => StatusCode::CONFLICT,
+            Self::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Moved(_) => StatusCode::PRECONDITION_FAILED,
+            Self::Contradicted(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -102,7 +139,12 @@ impl ApiError {
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
             Self::Gone(_) => ("gone", "It is not kept any more"),
             Self::Refused(_) => ("refused", "The rules say no"),
+            Self::NoSuchMethod(_) => ("no-such-method", "The path does not know this method"),
+            Self::Moved(_) => ("moved", "It is not what it was"),
+            Self::Contradicted(_) => ("contradicted", "The request contradicts an earlier one"),
             Self::TooLarge(_) => ("too-large", "The request is too large"),
+            Self::NotJson(_) => ("not-json", "The body is not said to be JSON"),
+            Self::Slow(_) => ("slow", "The body did not arrive in time"),
             Self::Broken(_) => ("broken", "A history can't be read"),
             Self::Unavailable(_) => ("unavailable", "Not now"),
             Self::Busy(_) => ("busy", "Too many runs are open"),
@@ -115,7 +157,12 @@ impl ApiError {
             | Self::NotFound(detail)
             | Self::Gone(detail)
             | Self::Refused(detail)
+            | Self::NoSuchMethod(detail)
+            | Self::Moved(detail)
+            | Self::Contradicted(detail)
             | Self::TooLarge(detail)
+            | Self::NotJson(detail)
+            | Self::Slow(detail)
             | Self::Broken(detail)
             | Self::Unavailable(detail)
             | Self::Busy(detail)
@@ -197,6 +244,10 @@ impl From<EngineError> for ApiError {
             EngineError::Rejected(Rejected::NoSuchRun) | EngineError::NoSuchRun(_) => {
                 Self::NotFound(error.to_string())
             }
+            EngineError::Rejected(Rejected::MovedOn { .. }) => {
+                Self::Moved(format!("{error}; look again, then decide"))
+            }
+            EngineError::Rejected(Rejected::OtherRequest { .. }) => Self::Contradicted(error.to_string()),
             EngineError::Rejected(_) | EngineError::NoSuchRelease { .. } => Self::Refused(error.to_string()),
             EngineError::Append(AppendError::Refused { reason }) => {
                 Self::BadRequest(format!("this can't be recorded: {reason}"))

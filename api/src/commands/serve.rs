@@ -23,7 +23,7 @@ use crate::git_remote::{GitRemote, HookError};
 use crate::limits::LimitArgs;
 use crate::otlp::Exporter;
 use crate::proxy::TlsOptions;
-use crate::server::{App, Checks, FailedLogins, PROTOCOLS, Server, Vitals, serve_app};
+use crate::server::{App, Checks, FailedLogins, PROTOCOLS, Places, Server, Vitals, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 use crate::tls::{Acceptor, Certificates, Origin};
 
@@ -175,6 +175,7 @@ async fn serve(
         failed_logins: FailedLogins::default(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
         vitals: vitals(landfall, certificates.clone()),
+        places: Places::default(),
         stop: stop.clone(),
     });
     for (name, known) in config.apps {

@@ -162,7 +162,7 @@ async fn feed(body: Body, mut stdin: ChildStdin) {
 
 /// What stands before the body of git's answer.
 #[derive(Debug)]
-struct Head {
+pub(super) struct Head {
     status: StatusCode,
     headers: HeaderMap,
 }
@@ -217,7 +217,9 @@ async fn answer(
     }
 }
 
-async fn read_head(stdout: &mut (impl AsyncRead + Unpin + AsyncBufReadExt)) -> Result<Head, ApiError> {
+pub(super) async fn read_head(
+    stdout: &mut (impl AsyncRead + Unpin + AsyncBufReadExt),
+) -> Result<Head, ApiError> {
     let wrong = |what: String| ApiError::internal("reading git's answer", what);
     let mut head = Head { status: StatusCode::OK, headers: HeaderMap::new() };
     let mut left = stdout.take(HEADERS_BYTES_MAX);

@@ -18,6 +18,8 @@ mod cgi;
 mod gate;
 mod heads;
 mod hooks;
+#[doc(hidden)]
+pub mod nonsense;
 mod protocol;
 mod pushes;
 mod telling;

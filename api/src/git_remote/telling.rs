@@ -210,7 +210,7 @@ pub(super) async fn trigger(
     Late { sha, actor, claim }: &Late,
 ) -> Result<RunId, TriggerError> {
     let request = tokio::time::timeout(READ_TIMEOUT, request(repository, app, branch, sha)).await??;
-    Ok(engine.trigger(request, actor, Some(claim.clone())).await?.run_id)
+    Ok(engine.trigger(request, actor, Some(claim.as_str().into())).await?.run_id)
 }
 
 /// Returns what is asked of the engine for a branch's head.

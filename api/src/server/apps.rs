@@ -8,9 +8,11 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use landfall_engine::core::ledger::{Forge, ForgeKind, LedgerEvent, Registration, Source};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::App;
 use super::auth::actor;
+use super::describe::AppPath;
 use super::extract::Body;
 use super::names::{app_name, env_name, repository, secret_name};
 use super::read::{AppLine, lines_of};
@@ -25,7 +27,7 @@ const PATTERNS_MAX: usize = 100;
 const PATTERN_BYTES_MAX: usize = 255;
 
 /// What is to be known of an app: the body of `PUT /v1/apps/{app}`, and `[apps.NAME]` in `server.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppRequest {
     /// The URL that its commits are fetched from, https or ssh. Default: they are pushed to this server.
@@ -56,7 +58,7 @@ pub struct AppRequest {
 }
 
 /// Where the state of each run is reported to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgeRequest {
     /// What it speaks.
@@ -70,7 +72,7 @@ pub struct ForgeRequest {
 }
 
 /// What `GET /v1/apps/{app}` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppDetail {
     /// Name of the app.
     pub app: String,
@@ -178,6 +180,17 @@ fn checked_pattern(pattern: &str) -> Result<(), ApiError> {
 }
 
 /// `GET /v1/apps/{app}`: what is known of an app, and what it serves.
+#[utoipa::path(
+    get,
+    path = "/apps/{app}",
+    operation_id = "app",
+    tag = "apps",
+    params(AppPath),
+    responses(
+        (status = 200, description = "What is known of the app, and what it serves", body = AppDetail),
+        (status = 404)
+    )
+)]
 pub(super) async fn one(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -193,6 +206,18 @@ pub(super) async fn one(
 }
 
 /// `PUT /v1/apps/{app}`: makes an app known, or changes what is known of it.
+#[utoipa::path(
+    put,
+    path = "/apps/{app}",
+    operation_id = "register_app",
+    tag = "apps",
+    params(AppPath),
+    request_body = Option<AppRequest>,
+    responses(
+        (status = 201, description = "The app is known from now on", body = AppRequest),
+        (status = 200, description = "The app was known, and is known as this now", body = AppRequest),
+    )
+)]
 pub(super) async fn register(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -207,6 +232,14 @@ pub(super) async fn register(
 }
 
 /// `DELETE /v1/apps/{app}`: takes no more triggers of an app. What it serves goes on serving; its runs stay in the log.
+#[utoipa::path(
+    delete,
+    path = "/apps/{app}",
+    operation_id = "remove_app",
+    tag = "apps",
+    params(AppPath),
+    responses((status = 204, description = "The app takes no more triggers"), (status = 404))
+)]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,

@@ -3,6 +3,7 @@
 //! ```text
 //! /healthz, /readyz                 is it well?                 (no token)
 //! /metrics                          what monitoring counts      (Bearer token, or a door of its own)
+//! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -12,14 +13,20 @@
 mod act;
 mod apps;
 mod auth;
+mod contract;
+mod describe;
+mod etag;
 mod extract;
 mod listen;
 mod live;
 mod names;
+mod once;
+mod page;
 mod peer;
 mod prune;
 mod read;
 mod ready;
+mod request;
 mod shield;
 mod tokens;
 mod vitals;
@@ -28,32 +35,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Router, http::Method};
+use axum::routing::get;
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 
-pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
+pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
 pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
 pub(crate) use auth::{ACTOR_HEADER, basic};
+pub use contract::openapi_json;
 pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
-pub use live::{OutputLine, OutputList, OutputText};
+pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
 pub use peer::Peer;
-pub use read::{AppLine, AppList, LedgerPage, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use ready::{Check, Checks, Finding};
+pub use request::Places;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
 pub use vitals::Vitals;
@@ -85,6 +97,8 @@ pub struct App {
     pub git: GitRemote,
     /// What monitoring asks.
     pub vitals: Vitals,
+    /// How many are served at once.
+    pub places: Places,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
@@ -102,42 +116,61 @@ impl App {
     }
 }
 
+/// Returns what is behind the token. A route and its description are one thing: see `contract`.
+fn behind_token() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(read::server))
+        .routes(routes!(read::apps))
+        .routes(routes!(apps::one, apps::register, apps::remove))
+        .routes(routes!(act::trigger))
+        .routes(routes!(act::rollback))
+        .routes(routes!(read::runs))
+        .routes(routes!(read::run))
+        .routes(routes!(live::run_events))
+        .routes(routes!(live::output))
+        .routes(routes!(act::cancel))
+        .routes(routes!(act::retry))
+        .routes(routes!(act::skip))
+        .routes(routes!(act::abort))
+        .routes(routes!(live::all_events))
+        .routes(routes!(prune::prune))
+        .routes(routes!(read::ledger))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+}
+
+/// Returns what needs no token.
+fn in_the_open() -> OpenApiRouter<Arc<App>> {
+    contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
+}
+
+/// Returns the description of every route of the API.
+fn document() -> OpenApi {
+    contract::finished(in_the_open().into_openapi().nest("/v1", behind_token().into_openapi()))
+}
+
 /// Returns every route of the server.
 pub fn router(app: Arc<App>) -> Router {
-    let v1 = Router::new()
-        .route("/server", get(read::server))
-        .route("/apps", get(read::apps))
-        .route("/apps/{app}", get(apps::one).put(apps::register).delete(apps::remove))
-        .route("/ledger", get(read::ledger))
-        .route("/tokens", get(tokens::list).post(tokens::create))
-        .route("/tokens/{id}", delete(tokens::revoke))
-        .route("/apps/{app}/runs", post(act::trigger))
-        .route("/apps/{app}/rollback", post(act::rollback))
-        .route("/runs", get(read::runs))
-        .route("/runs/{id}", get(read::run))
-        .route("/runs/{id}/events", get(live::run_events))
-        .route("/runs/{id}/output", get(live::output))
-        .route("/runs/{id}/cancel", post(act::cancel))
-        .route("/runs/{id}/retry", post(act::retry))
-        .route("/runs/{id}/skip", post(act::skip))
-        .route("/runs/{id}/abort", post(act::abort))
-        .route("/events", get(live::all_events))
-        .route("/prune", post(prune::prune))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+    let v1 = Router::from(behind_token())
+        .fallback(request::unknown)
+        .method_not_allowed_fallback(request::other_method)
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let metrics = Router::new()
         .route(auth::METRICS, get(vitals::metrics))
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer));
-    Router::new()
-        .nest("/v1", v1)
+    Router::from(in_the_open())
+        .route("/readyz", get(vitals::readiness))
         .merge(metrics)
-        .merge(health())
+        .method_not_allowed_fallback(request::other_method)
+        .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
-        .fallback(unknown)
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(request::traced))
         .layer(middleware::from_fn(shield::shield))
         .with_state(app)
 }
@@ -146,15 +179,13 @@ pub fn router(app: Arc<App>) -> Router {
 fn monitoring_router(app: Arc<App>) -> Router {
     Router::new()
         .route(auth::METRICS, get(vitals::metrics))
-        .merge(health())
-        .fallback(unknown)
+        .route("/healthz", get(read::health))
+        .route("/readyz", get(vitals::readiness))
+        .fallback(request::unknown)
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(request::traced))
         .layer(middleware::from_fn(shield::shield))
         .with_state(app)
-}
-
-fn health() -> Router<Arc<App>> {
-    Router::new().route("/healthz", get(vitals::health)).route("/readyz", get(vitals::readiness))
 }
 
 /// Serves a composed engine until its `stop`: first what was pushed and never heard of, then everything. What there is
@@ -173,10 +204,6 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }
     Ok(())
-}
-
-async fn unknown(method: Method, request: Request) -> ApiError {
-    ApiError::NotFound(format!("there is no {method} {}", request.uri().path()))
 }
 
 /// Ends a request whose answer does not begin. Streams begin at once and then have no limit.

@@ -18,6 +18,13 @@ use crate::retention::{self, PruneReport, PruneRequest, Within, span_ms};
 const ARCHIVE_BYTES_MAX: usize = 1_000;
 
 /// `POST /v1/prune`: removes old outputs and what nobody needs, and tells what that was.
+#[utoipa::path(
+    post,
+    path = "/prune",
+    tag = "server",
+    request_body = Option<PruneRequest>,
+    responses((status = 200, description = "What was removed, or would be", body = PruneReport))
+)]
 pub(super) async fn prune(
     State(app): State<Arc<App>>,
     headers: HeaderMap,

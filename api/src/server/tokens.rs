@@ -8,17 +8,19 @@ use axum::http::{HeaderMap, StatusCode};
 use landfall_engine::core::ledger::{Ledger, LedgerEvent, Scope, TokenGrant};
 use landfall_engine::timeline::timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::App;
 use super::auth::{NewToken, actor, is_actor};
+use super::describe::TokenPath;
 use super::extract::Body;
 use super::names::app_name;
 use crate::error::ApiError;
 use crate::retention::span_ms;
 
 /// What `POST /v1/tokens` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// Whom or what it is for. Whatever it is used for is signed with this.
@@ -34,7 +36,7 @@ pub struct TokenRequest {
 }
 
 /// A token in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenLine {
     /// By which it is revoked.
     pub id: Uuid,
@@ -51,7 +53,7 @@ pub struct TokenLine {
 }
 
 /// What `POST /v1/tokens` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenMade {
     /// By which it is revoked.
     pub id: Uuid,
@@ -60,13 +62,20 @@ pub struct TokenMade {
 }
 
 /// What `GET /v1/tokens` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenList {
     /// The tokens that were handed out and not revoked, oldest first.
     pub tokens: Vec<TokenLine>,
 }
 
 /// `GET /v1/tokens`: what was handed out.
+#[utoipa::path(
+    get,
+    path = "/tokens",
+    operation_id = "tokens",
+    tag = "tokens",
+    responses((status = 200, description = "The tokens that were handed out", body = TokenList))
+)]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Json<TokenList> {
     let ledger = Arc::clone(&app.engine.ledger().borrow());
     Json(TokenList { tokens: lines_of_tokens(&ledger, app.now_ms()) })
@@ -86,6 +95,16 @@ pub(crate) fn lines_of_tokens(ledger: &Ledger, now_ms: u64) -> Vec<TokenLine> {
 }
 
 /// `POST /v1/tokens`: hands one out.
+#[utoipa::path(
+    post,
+    path = "/tokens",
+    operation_id = "create_token",
+    tag = "tokens",
+    request_body = TokenRequest,
+    responses(
+        (status = 201, description = "The token, which is shown this once", body = TokenMade),
+    )
+)]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -114,6 +133,14 @@ pub(crate) fn new_token(request: TokenRequest, now_ms: u64) -> Result<(TokenGran
 }
 
 /// `DELETE /v1/tokens/{id}`: takes one back. Connections that it opened are not cut.
+#[utoipa::path(
+    delete,
+    path = "/tokens/{id}",
+    operation_id = "revoke_token",
+    tag = "tokens",
+    params(TokenPath),
+    responses((status = 204, description = "It opens nothing any more"), (status = 404))
+)]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

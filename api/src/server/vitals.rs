@@ -1,4 +1,4 @@
-//! What monitoring asks: `/healthz`, `/readyz` and `/metrics`.
+//! What monitoring asks: `/readyz` and `/metrics`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,21 +31,6 @@ pub struct Vitals {
     pub proxy: Option<ProxyClient>,
     /// The certificates of the server. None: it has none.
     pub certificates: Option<Arc<Certificates>>,
-}
-
-/// `GET /healthz`: whether the process answers and its log takes events. Needs no token: load balancers have none.
-pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    match app.halted() {
-        None if app.stop.is_cancelled() => {
-            let stopping = json!({ "status": "stopping" });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(stopping)).into_response()
-        }
-        None => Json(json!({ "status": "ok" })).into_response(),
-        Some(reason) => {
-            let failed = json!({ "status": "failed", "reason": reason });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(failed)).into_response()
-        }
-    }
 }
 
 /// `GET /readyz`: whether a push would be taken now and could come live, check by check. Needs no token; the

@@ -8,7 +8,7 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, FailedLogins, Server, Vitals, serve_app};
+use landfall::server::{App, FailedLogins, Places, Server, Vitals, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -85,6 +85,7 @@ impl TestServer {
             failed_logins: FailedLogins::default(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
             vitals,
+            places: Places::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));

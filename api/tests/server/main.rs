@@ -4,6 +4,7 @@
 
 mod binary;
 mod caddy;
+mod contract;
 mod encrypted;
 mod fake;
 mod fixture;

@@ -240,6 +240,22 @@ pub enum Rejected {
     /// The lane belongs to another run.
     #[error("run {0} has the lane")]
     LaneTaken(RunId),
+    /// The run is not where whoever asked saw it.
+    #[error("the run moved on: event {seen} was the last that was seen, and {found} is its last now")]
+    MovedOn {
+        /// The last event that was seen.
+        seen: u64,
+        /// The last event.
+        found: u64,
+    },
+    /// Something else was asked under this name.
+    #[error(
+        "this idempotency key stands for another request, to run {run}: take a new key for a new request"
+    )]
+    OtherRequest {
+        /// The run that it was asked of, or that it started.
+        run: RunId,
+    },
 }
 
 /// What can't be skipped, for the message.

@@ -23,6 +23,7 @@ pub const fn ledger_of(log_id: Uuid) -> RunId {
 
 /// One thing that somebody decided about the installation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum LedgerEvent {
     /// An app was made known, or what is known of it was changed.
@@ -143,6 +144,7 @@ impl LedgerEvent {
 
 /// What is known of an app before any of its runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Registration {
     /// Where its commits come from.
@@ -157,6 +159,7 @@ pub struct Registration {
     /// How often a URL is asked for new heads, in milliseconds. None: seldom, to find a push whose delivery was lost.
     pub poll_ms: Option<u64>,
     /// Name of the secret with which deliveries are signed.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub webhook_secret: Option<SecretName>,
     /// Where the state of a run is reported to.
     pub forge: Option<Forge>,
@@ -164,6 +167,7 @@ pub struct Registration {
 
 /// Where the commits of an app come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// They are pushed to the git remote of the server.
@@ -174,12 +178,14 @@ pub enum Source {
         /// An https or ssh URL without credentials.
         url: String,
         /// Name of the secret that holds the private ssh key, or the token for https.
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         credential: Option<SecretName>,
     },
 }
 
 /// The place where an app's commits are looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Forge {
     /// What it speaks.
     pub kind: ForgeKind,
@@ -188,11 +194,13 @@ pub struct Forge {
     /// `owner/name`.
     pub project: String,
     /// Name of the secret that holds the token.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub token: SecretName,
 }
 
 /// What a forge speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ForgeKind {
     /// GitHub, and its Enterprise server.
@@ -211,6 +219,7 @@ pub enum ForgeKind {
 
 /// How much a token opens; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Look.
@@ -225,6 +234,7 @@ pub enum Scope {
 
 /// A token, as far as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenGrant {
     /// Its name in lists and in the log.
     pub id: Uuid,

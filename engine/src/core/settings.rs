@@ -13,6 +13,7 @@ pub type SecretName = String;
 
 /// The configuration of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Settings {
     /// Name of the service: part of image and container names.
@@ -43,6 +44,7 @@ pub struct Settings {
 
 /// `[on.push]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct OnPush {
     /// Branches that are deployed.
@@ -64,6 +66,7 @@ impl OnPush {
 
 /// `[test]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct TestSettings {
     /// Image in which the tests run.
@@ -107,6 +110,7 @@ impl Default for TestSettings {
 
 /// `[build]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct BuildSettings {
     /// Path of the Dockerfile, from the source's root. A missing default one is generated.
@@ -114,6 +118,7 @@ pub struct BuildSettings {
     /// Build arguments. They end in the image's history, so no secret belongs here.
     pub args: BTreeMap<String, String>,
     /// Secrets that the build may mount.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secrets: Vec<SecretName>,
     /// Limit of the whole stage, in milliseconds.
     pub timeout_ms: u64,
@@ -132,6 +137,7 @@ impl Default for BuildSettings {
 
 /// `[registry]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RegistrySettings {
     /// Host and port, and a path where the registry has several tenants: `ghcr.io/acme`.
@@ -139,6 +145,7 @@ pub struct RegistrySettings {
     /// User name, when the registry asks for one.
     pub username: Option<String>,
     /// Name of the secret that holds the password.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub password: Option<SecretName>,
     /// Limit of the push, in milliseconds.
     pub timeout_ms: u64,
@@ -152,16 +159,19 @@ impl Default for RegistrySettings {
 
 /// `[env]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct EnvSettings {
     /// Variables in clear text.
     pub clear: BTreeMap<String, String>,
     /// Variables whose values are secrets of the same name.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secret: Vec<SecretName>,
 }
 
 /// `[release]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReleaseSettings {
     /// Shell command, run once in the new image before the deploy.
     pub command: String,
@@ -171,6 +181,7 @@ pub struct ReleaseSettings {
 
 /// `[proxy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ProxySettings {
     /// Host name of the app. None: the app answers for every host that no other app has.
@@ -224,6 +235,7 @@ impl Mount {
 
 /// `[proxy] healthcheck`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HealthCheck {
     /// Path that answers 2xx or 3xx once the app is ready.
@@ -242,6 +254,7 @@ impl Default for HealthCheck {
 
 /// `[deploy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct DeploySettings {
     /// How long the candidate may take to become healthy, in milliseconds.
@@ -264,6 +277,7 @@ impl Default for DeploySettings {
 
 /// One `[[smoke]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SmokeCheck {
     /// A request and what its answer must be.
@@ -274,6 +288,7 @@ pub enum SmokeCheck {
 
 /// A request and what its answer must be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HttpCheck {
     /// Path and query.
@@ -292,6 +307,7 @@ pub struct HttpCheck {
 
 /// A command that checks the candidate from a container of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct CommandCheck {
     /// Shell command.
@@ -304,6 +320,7 @@ pub struct CommandCheck {
 
 /// `[rollback]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RollbackSettings {
     /// Rolls back without asking. Otherwise the run is parked for a person.
@@ -320,6 +337,7 @@ impl Default for RollbackSettings {
 
 /// `[notify]`. Each channel is written `kind:target`: `email:author`, `slack:SECRET`, `webhook:SECRET`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct NotifySettings {
     /// Told of red tests and red builds.
