@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use landfall::compose::{ComposeOptions, Landfall, Options};
+use landfall::compose::{ComposeOptions, EdgeWish, Landfall, Options};
 use landfall_engine::Limits;
 use landfall_engine::core::command::{NotSent, Outcome, Push, RollbackOutcome};
 use landfall_engine::core::lane::LaneId;
@@ -137,6 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         vault_key: None,
         proxy_listen: std::env::var("PROXY_LISTEN").ok().map(|address| address.parse()).transpose()?,
         adopt_proxy: false,
+        edge: EdgeWish::default(),
         // The traffic proxy is a process of its own: the `landfall` binary beside this one.
         exe: std::env::current_exe()?.with_file_name("landfall"),
         limits: Limits::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall::data_dir::Token;
-use landfall::server::{App, Server, serve_app};
+use landfall::server::{App, Server, Vitals, serve_app};
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::Commit;
 use landfall_engine::core::lane::LaneId;
@@ -41,7 +41,15 @@ pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
     let address = server.address();
     let engine = Engine::start_within(parts, Limits::default()).await?;
     let (exe, tokens) = (std::env::current_exe()?, vec![Token::parse(TOKEN, "the measurement")?]);
-    let app = Arc::new(App::new(engine, opened.outputs, &data, &exe, tokens, Secrets::default())?);
+    let app = Arc::new(App::new(
+        engine,
+        opened.outputs,
+        &data,
+        &exe,
+        tokens,
+        Secrets::default(),
+        Vitals::default(),
+    )?);
     let serving = tokio::spawn(serve_app(server, Arc::clone(&app)));
     println!("{address}");
 

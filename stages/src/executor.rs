@@ -48,6 +48,7 @@ use crate::secrets::Secrets;
 use crate::smoke;
 use crate::sweep;
 use crate::test;
+use crate::vitals::Vitals;
 
 /// What the executor works with.
 #[derive(Debug)]
@@ -114,6 +115,11 @@ impl FlaskStages {
     /// Returns the Docker engine, for a check before the first run.
     pub fn docker(&self) -> &DockerHandle {
         &self.context.docker
+    }
+
+    /// Returns what asks whether that which the stages depend on answers.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::new(self.context.clone())
     }
 
     /// Returns what sends the server's own notices.

@@ -47,3 +47,4 @@ mod sweep;
 mod test;
 #[cfg(test)]
 mod testing;
+pub mod vitals;

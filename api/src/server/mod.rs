@@ -1,7 +1,8 @@
 //! The HTTP API: what a person or a program may ask of a running engine.
 //!
 //! ```text
-//! /healthz                          is it well?                 (no token)
+//! /healthz, /readyz                 is it well?                 (no token)
+//! /metrics                          what monitoring counts      (Bearer token, or a door of its own)
 //! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
 //! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
@@ -22,13 +23,17 @@ mod live;
 mod names;
 mod once;
 mod page;
+mod peer;
 mod prune;
 mod read;
+mod ready;
 mod request;
 mod secrets;
+mod shield;
 mod sse;
 mod tail;
 mod tokens;
+mod vitals;
 mod whole_log;
 
 use std::io;
@@ -40,6 +45,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_stages::secrets::Secrets;
@@ -60,18 +66,21 @@ pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerReque
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
 pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
-pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
+pub(crate) use auth::{ACTOR_HEADER, basic};
 pub use contract::openapi_json;
-pub use listen::{Server, ServerError};
+pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
+pub use peer::Peer;
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
+pub use ready::{Check, Checks, Finding};
 pub use request::Places;
 pub use secrets::{SecretLine, SecretList};
 pub use tail::Tail;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
+pub use vitals::Vitals;
 pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
@@ -107,6 +116,8 @@ pub struct App {
     pub hooks: Hooks,
     /// How it stands with telling forges.
     pub statuses: Statuses,
+    /// What monitoring asks.
+    pub vitals: Vitals,
     /// How many are served at once.
     pub places: Places,
     /// The end of the log, for those who read along.
@@ -128,6 +139,7 @@ impl App {
         exe: &Path,
         tokens: Vec<Token>,
         secrets: Secrets,
+        vitals: Vitals,
     ) -> io::Result<Self> {
         Ok(Self {
             engine,
@@ -141,6 +153,7 @@ impl App {
             git: GitRemote::prepare(data, exe)?,
             hooks: Hooks::default(),
             statuses: Statuses::default(),
+            vitals,
             places: Places::default(),
             tail: Tail::default(),
             stop: CancellationToken::new(),
@@ -211,13 +224,34 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
+    let metrics = Router::new()
+        .route(auth::METRICS, get(vitals::metrics))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer));
     Router::from(in_the_open())
+        .route("/readyz", get(vitals::readiness))
+        .merge(metrics)
         .merge(deliveries)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(request::unknown)
         .layer(middleware::from_fn(request::traced))
+        .layer(middleware::from_fn(shield::shield))
+        .with_state(app)
+}
+
+/// Returns what is served at a door of its own, to whoever can reach it.
+fn monitoring_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(auth::METRICS, get(vitals::metrics))
+        .route("/healthz", get(read::health))
+        .route("/readyz", get(vitals::readiness))
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(request::traced))
+        .layer(middleware::from_fn(shield::shield))
         .with_state(app)
 }
 
@@ -238,7 +272,8 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
             () = app.stop.cancelled() => {}
         }
     };
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching, tail);
+    let (routes, monitoring) = (router(Arc::clone(&app)), monitoring_router(Arc::clone(&app)));
+    tokio::join!(server.serve(routes, monitoring, app.stop.clone()), hooks, waiting, watching, tail);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

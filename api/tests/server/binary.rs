@@ -14,11 +14,11 @@ use crate::malformed::resident_kib;
 
 /// A server process, and what it said when it served.
 pub struct Process {
-    child: Child,
-    said: Vec<String>,
+    pub child: Child,
+    pub said: Vec<String>,
 }
 
-fn serve(data: &Path, arguments: &[&str]) -> Command {
+pub fn serve(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
     command.arg("serve").arg("--data").arg(data).args([
         "--listen",
@@ -40,6 +40,11 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
 impl Process {
     async fn start(data: &Path) -> Self {
         Self::spawn(serve(data, &[])).await
+    }
+
+    /// Starts a server that is told more.
+    pub async fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(serve(data, arguments)).await
     }
 
     /// Starts a server that says what goes wrong in a file.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use landfall::client::Client;
 use landfall::data_dir::Token;
-use landfall::server::{App, Server, serve_app};
+use landfall::server::{App, Server, Vitals, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -58,6 +58,18 @@ impl TestServer {
         outputs: Arc<OutputDir>,
         limits: Limits,
     ) -> Self {
+        Self::start_watched(data, store, outputs, limits, Vitals::default()).await
+    }
+
+    /// Serves a data folder that is monitored by this.
+    pub async fn start_watched(
+        data: &Path,
+        store: Arc<dyn EventStore>,
+        outputs: Arc<OutputDir>,
+        limits: Limits,
+        vitals: Vitals,
+    ) -> Self {
+        let store = vitals.metrics.watch(store);
         let stages = Arc::new(FakeStages::default());
         let parts = Parts {
             store,
@@ -73,7 +85,7 @@ impl TestServer {
         let engine = Engine::start_within(parts, limits).await.unwrap();
         let (exe, tokens) =
             (Path::new(env!("CARGO_BIN_EXE_landfall")), vec![Token::parse(TOKEN, "the test").unwrap()]);
-        let app = Arc::new(App::new(engine, outputs, data, exe, tokens, secrets).unwrap());
+        let app = Arc::new(App::new(engine, outputs, data, exe, tokens, secrets, vitals).unwrap());
         let served = serve_app(server, Arc::clone(&app));
         let serving = tokio::spawn(async move { served.await.unwrap() });
         let started = Self { url, stages, app, keys, serving };

@@ -276,6 +276,18 @@ pub(super) fn url_path(value: &Value<'_>) -> Read<String> {
     Err(mismatch("a path such as \"/healthz\", beginning with '/', without spaces", value))
 }
 
+/// Reads the part of a host's paths that is the app's.
+pub(super) fn path_prefix(value: &Value<'_>) -> Read<String> {
+    let prefix = text(value)?;
+    let trimmed = prefix.trim_end_matches('/');
+    if crate::proxy::prefix_is_plain(trimmed).is_ok() {
+        return Ok(trimmed.to_owned());
+    }
+    let problem = mismatch("a path prefix such as \"/shop\"", value);
+    Err(problem
+        .help("names of letters, digits, '-', '_', '.' and '~', a '/' before each; leave it out for \"/\""))
+}
+
 pub(super) fn host_name(value: &Value<'_>) -> Read<String> {
     let host = text(value)?.to_ascii_lowercase();
     let plain = |part: &str| {
