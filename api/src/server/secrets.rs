@@ -11,7 +11,7 @@ use landfall_engine::core::ledger::LedgerEvent;
 use landfall_engine::timeline::timestamp;
 use landfall_stages::secrets::{Listed, Scope, VALUE_BYTES_MAX, Vault, VaultError};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::App;
@@ -39,7 +39,7 @@ pub(super) struct SecretRequest {
 }
 
 /// What stands after `?` where one secret is meant.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
