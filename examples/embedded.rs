@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use landfall::compose::{ComposeOptions, Landfall, Options};
 use landfall_engine::Limits;
-use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, Push, RollbackOutcome};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::{Run, RunId};
 use landfall_engine::core::stage::Stage;
@@ -70,7 +70,7 @@ impl StageExecutor for StricterStages {
         self.flask.rollback(order, output).await
     }
 
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent> {
         self.flask.notify(order).await
     }
 

@@ -19,7 +19,7 @@ use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
     ACTOR_HEADER, AppDetail, AppLine, AppList, AppRequest, Because, LedgerPage, OutputList, OutputText,
-    RollbackRequest, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
+    RollbackRequest, RunEvents, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
     TriggerRequest,
 };
 
@@ -189,12 +189,15 @@ impl Client {
     ///
     /// [`ClientError`].
     pub async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ClientError> {
-        #[derive(Deserialize)]
-        struct Events {
-            events: Vec<Envelope>,
+        let mut history = Vec::new();
+        let mut next = Some(0);
+        while let Some(after) = next {
+            let path = format!("/v1/runs/{run_id}/events?after={after}");
+            let page: RunEvents = self.get(&path, "reading a history").await?;
+            history.extend(page.events);
+            next = page.next;
         }
-        let answer: Events = self.get(&format!("/v1/runs/{run_id}/events"), "reading a history").await?;
-        Ok(answer.events)
+        Ok(history)
     }
 
     /// Follows a run from the event after `seen` on, to its end. Connections that break are taken up again by

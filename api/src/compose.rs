@@ -11,10 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use landfall_engine::core::ledger::{Ledger, ledger_of};
 use landfall_engine::engine::Parts;
-use landfall_engine::ports::{StageExecutor, SystemClock};
+use landfall_engine::ports::{EventStore, StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
+use landfall_stages::forge::Forges;
+use landfall_stages::notify::Notifier;
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
 use landfall_stages::secrets::{KeyPlace, Secrets, SecretsError, Vault};
 use landfall_store::{DataDir, OpenError, Opened, OutputDir};
@@ -94,6 +97,10 @@ pub struct Landfall {
     pub proxy: ProxyInfo,
     /// The values behind names, and the vault.
     pub secrets: Secrets,
+    /// Sends the server's own notices.
+    pub notifier: Notifier,
+    /// Tells forges how runs stand.
+    pub forges: Forges,
     supervisor: Supervisor,
 }
 
@@ -132,6 +139,9 @@ impl Landfall {
             proxy_socket: proxy_dir.join(ADMIN_SOCKET),
             docker: None,
         })?;
+        // Before anything is driven: a checkout that goes on may need a key.
+        let keys = executor.repository_keys().clone();
+        keys.begin(Ledger::of(&store.events(ledger_of(store.log_id())).await.map_err(EngineError::Read)?));
         let (proxy, supervisor) = match adopt_proxy {
             true => {
                 let proxy = adopt_running(&proxy_dir).await?;
@@ -147,6 +157,7 @@ impl Landfall {
             }
         };
         remember_address(&proxy_dir, proxy.listen);
+        let (notifier, forges) = (executor.notifier(), executor.forges());
         let parts = Parts {
             store,
             executor: stages(executor),
@@ -154,7 +165,10 @@ impl Landfall {
             clock: Arc::new(SystemClock),
         };
         match Engine::start_within(parts, limits).await {
-            Ok(engine) => Ok(Self { engine, outputs, proxy, secrets, supervisor }),
+            Ok(engine) => {
+                keys.follow(engine.ledger());
+                Ok(Self { engine, outputs, proxy, secrets, notifier, forges, supervisor })
+            }
             Err(error) => {
                 supervisor.shutdown().await;
                 Err(error.into())

@@ -2,6 +2,7 @@
 //!
 //! - [`compose`]: a data folder opened, with its proxy, its stages and its engine.
 //! - [`server`]: the HTTP API. [`git_remote`]: `git push` over the same port.
+//! - [`hooks`]: deliveries of forges. [`sources`]: where commits come from, and which start a run.
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
@@ -15,9 +16,11 @@ pub mod client;
 pub mod commands;
 pub mod compose;
 pub mod data_dir;
+pub mod disk_watch;
 pub mod error;
 pub mod fault;
 pub mod git_remote;
+pub mod hooks;
 pub mod limits;
 pub mod lines;
 pub mod picture;
@@ -26,3 +29,5 @@ pub mod retention;
 pub mod server;
 pub mod server_config;
 pub mod service;
+pub mod sources;
+pub mod statuses;

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::config;
 use crate::context::Context;
-use crate::git::{self, GitError, Place};
+use crate::git::{self, Access, GitError, Place};
 use crate::lines::clip;
 use crate::secrets::exposed;
 use crate::stopped::Stopped;
@@ -42,7 +42,7 @@ struct Marker {
 impl From<GitError> for Stopped {
     fn from(error: GitError) -> Self {
         match &error {
-            GitError::NotASha(_) => Self::failed(error.to_string()),
+            GitError::NotASha(_) | GitError::Credential(_) => Self::failed(error.to_string()),
             _ => Self::errored(described(&error)),
         }
     }
@@ -87,7 +87,8 @@ async fn repository(context: &Context, order: &Order) -> Result<PathBuf, Stopped
             path.display()
         ))),
         Place::Remote(url) => {
-            git::fetch_commit(&context.data, &url, &commit.sha).await.map_err(|error| match &error {
+            let access = access(context, &order.run.lane.app, &url)?;
+            git::fetch_commit(&context.data, &url, &commit.sha, &access).await.map_err(|error| match &error {
                 GitError::Refused { said, .. } if git::is_answer(said) => Stopped::failed(format!(
                     "the repository can't be fetched: {said}; check its address, and that this machine may read it"
                 )),
@@ -95,6 +96,15 @@ async fn repository(context: &Context, order: &Order) -> Result<PathBuf, Stopped
             })
         }
     }
+}
+
+/// Returns what opens the repository of an app.
+fn access(context: &Context, app: &str, url: &str) -> Result<Access, Stopped> {
+    let Some(name) = context.keys.of(app, url) else { return Ok(Access::own()) };
+    let credential = context.secrets.get(&name).map_err(|missing| {
+        Stopped::failed(format!("the repository can't be fetched: {missing}, or register the app without it"))
+    })?;
+    Ok(Access::with(app, url, credential, &context.data)?)
 }
 
 async fn check_out(context: &Context, order: &Order, output: &Output) -> Result<Marker, Stopped> {

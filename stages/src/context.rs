@@ -7,6 +7,7 @@ use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
 
 use crate::docker::DockerHandle;
+use crate::git::RepositoryKeys;
 use crate::proxy::ProxyClient;
 use crate::secrets::Secrets;
 
@@ -19,6 +20,8 @@ pub struct Context {
     pub http: reqwest::Client,
     /// The values behind the names in the settings: of the process alone, until [`Context::of`] an app.
     pub secrets: Arc<Secrets>,
+    /// Which secrets open the repositories behind URLs.
+    pub keys: RepositoryKeys,
     /// The process that carries the traffic.
     pub proxy: ProxyClient,
     /// The data folder; work folders are below it.

@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::data_folder;
 use super::stdout;
+use super::telling::{Telling, TellingArgs};
 use super::world::said;
 use crate::cli::Global;
 use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
-use crate::git_remote::{GitRemote, HookError};
+use crate::git_remote::HookError;
 use crate::limits::LimitArgs;
-use crate::server::{App, FailedLogins, Places, Server, serve_app};
+use crate::server::{App, Server, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 use crate::service;
 
@@ -57,6 +58,9 @@ pub struct ServeArgs {
     /// File with the apps of this server, `[apps.NAME]` with the fields of `PUT /v1/apps/NAME`.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Who is told what.
+    #[command(flatten)]
+    pub telling: TellingArgs,
     /// How much is taken on.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -103,6 +107,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
             "the restored folder is taken over; runs that were open go on, containers of runs that are not in its log are removed",
         );
     }
+    args.telling.check()?;
     let landfall = Landfall::open(options).await.map_err(not_started)?;
     let served = serve(&landfall, server, &data, &exe, &args, config.unwrap_or_default(), signals).await;
     landfall.shutdown().await;
@@ -122,18 +127,11 @@ async fn serve(
     let (token, origin) = server_token(data, given, args.token_file.as_deref()).map_err(not_started)?;
     let local = Token::random();
     let stop = CancellationToken::new();
-    let app = Arc::new(App {
-        engine: landfall.engine.clone(),
-        outputs: Arc::clone(&landfall.outputs),
-        data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
-        tokens: vec![token],
-        local: local.clone(),
-        failed_logins: FailedLogins::default(),
-        secrets: landfall.secrets.clone(),
-        git: GitRemote::prepare(data, exe).map_err(not_started)?,
-        places: Places::default(),
-        stop: stop.clone(),
-    });
+    let telling = Telling::begin(landfall, data, &args.telling, &stop).await;
+    let (engine, outputs, secrets) =
+        (landfall.engine.clone(), Arc::clone(&landfall.outputs), landfall.secrets.clone());
+    let app = App::new(engine, outputs, data, exe, vec![token], secrets).map_err(not_started)?;
+    let app = Arc::new(App { local: local.clone(), statuses: telling.statuses(), stop: stop.clone(), ..app });
     for (name, known) in config.apps {
         app.registers(&name, known, SERVER_CONFIG).await.map_err(|error| {
             Fault::Usage(format!(
@@ -156,13 +154,17 @@ async fn serve(
             said("free the disk or mend it, then start again: what was recorded goes on, and nothing is done twice");
             HALTED
         }
-        ended = &mut serving => return outcome(ended, 0),
+        ended = &mut serving => {
+            stop.cancel();
+            telling.finished().await;
+            return outcome(ended, 0);
+        }
     };
     service::stopping();
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
     tokio::select! {
-        ended = &mut serving => outcome(ended, code),
+        ended = async { (serving.await, telling.finished().await) } => outcome(ended.0, code),
         () = signals.any() => {
             said("asked twice: stopping at once");
             Ok(code)

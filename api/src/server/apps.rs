@@ -18,6 +18,8 @@ use super::names::{app_name, env_name, repository, secret_name};
 use super::read::{AppLine, lines_of};
 use crate::error::ApiError;
 use crate::retention::span_ms;
+use crate::sources::{SourceStatus, check_patterns};
+use crate::statuses::StatusReport;
 
 /// The least pause between two looks at a forge, in milliseconds: more often is what forges call abuse.
 const POLL_MS_MIN: u64 = 10_000;
@@ -34,6 +36,7 @@ pub struct AppRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
     /// Name of the secret that opens that URL: a private ssh key, or a token for https.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// Environment by branch: `{"main": "production", "release/*": "staging"}`. Default: `[on.push]` of the app's own
@@ -50,6 +53,7 @@ pub struct AppRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<String>,
     /// Name of the secret with which the forge signs its deliveries. Default: `WEBHOOK_SECRET`.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
     /// Where the state of each run is reported to.
@@ -68,6 +72,7 @@ pub struct ForgeRequest {
     /// `owner/name`.
     pub project: String,
     /// Name of the secret that holds the token.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     pub token: String,
 }
 
@@ -78,8 +83,14 @@ pub struct AppDetail {
     pub app: String,
     /// What it was made known with. None: it was only ever pushed.
     pub registration: Option<AppRequest>,
+    /// How it stands with the looking at its URL. None: it has none, or was not looked at yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<SourceStatus>,
     /// What it serves, by environment.
     pub environments: Vec<AppLine>,
+    /// How it stands with telling its forge. None: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statuses: Option<StatusReport>,
 }
 
 impl AppRequest {
@@ -119,7 +130,9 @@ impl AppRequest {
         }
         let webhook_secret = named("webhook_secret", webhook_secret)?;
         let forge = forge.map(ForgeRequest::checked).transpose()?;
-        Ok(Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge })
+        let registration = Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge };
+        check_patterns(&registration).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))?;
+        Ok(registration)
     }
 }
 
@@ -202,7 +215,8 @@ pub(super) async fn one(
         return Err(ApiError::NotFound(format!("there is no app {name}: push it, or make it known")));
     }
     let registration = registration.map(AppRequest::from);
-    Ok(Json(AppDetail { app: name.to_owned(), registration, environments }))
+    let (looked_at, statuses) = (app.sources.status(name), app.statuses.of(name));
+    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments, statuses }))
 }
 
 /// `PUT /v1/apps/{app}`: makes an app known, or changes what is known of it.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /healthz                          is it well?                 (no token)
+//! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
 //! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
@@ -25,9 +26,13 @@ mod prune;
 mod read;
 mod request;
 mod secrets;
+mod sse;
+mod tail;
 mod tokens;
+mod whole_log;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +52,9 @@ use utoipa_axum::routes;
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
+use crate::hooks::{self, Hooks};
+use crate::sources::{self, Sources};
+use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
@@ -61,8 +69,10 @@ pub(crate) use names::{app_name, bare_repository};
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use request::Places;
 pub use secrets::{SecretLine, SecretList};
+pub use tail::Tail;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
+pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -91,13 +101,52 @@ pub struct App {
     pub secrets: Secrets,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// Where commits come from.
+    pub sources: Sources,
+    /// Where deliveries come in.
+    pub hooks: Hooks,
+    /// How it stands with telling forges.
+    pub statuses: Statuses,
     /// How many are served at once.
     pub places: Places,
+    /// The end of the log, for those who read along.
+    pub tail: Tail,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
 
 impl App {
+    /// Returns what handlers work with on an engine; nothing is served yet. `exe` is what git's hooks run.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub fn new(
+        engine: Engine,
+        outputs: Arc<OutputDir>,
+        data: &Path,
+        exe: &Path,
+        tokens: Vec<Token>,
+        secrets: Secrets,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            outputs,
+            data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
+            tokens,
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
+            sources: Sources::new(data, secrets.clone()),
+            secrets,
+            git: GitRemote::prepare(data, exe)?,
+            hooks: Hooks::default(),
+            statuses: Statuses::default(),
+            places: Places::default(),
+            tail: Tail::default(),
+            stop: CancellationToken::new(),
+        })
+    }
+
     /// Returns the wall clock, in milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
         SystemClock.now_ms()
@@ -128,7 +177,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(act::retry))
         .routes(routes!(act::skip))
         .routes(routes!(act::abort))
-        .routes(routes!(live::all_events))
+        .routes(routes!(whole_log::whole_log))
         .routes(routes!(prune::prune))
         .routes(routes!(read::ledger))
         .routes(routes!(tokens::list, tokens::create))
@@ -140,9 +189,16 @@ fn in_the_open() -> OpenApiRouter<Arc<App>> {
     contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
 }
 
+/// Returns what is open to those who sign.
+fn signed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(hooks::receive))
+}
+
 /// Returns the description of every route of the API.
 fn document() -> OpenApi {
-    contract::finished(in_the_open().into_openapi().nest("/v1", behind_token().into_openapi()))
+    let mut open = in_the_open().into_openapi();
+    open.merge(signed().into_openapi());
+    contract::finished(open.nest("/v1", behind_token().into_openapi()))
 }
 
 /// Returns every route of the server.
@@ -154,7 +210,9 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
     Router::from(in_the_open())
+        .merge(deliveries)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
@@ -173,7 +231,14 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
+    let watching = sources::watch(Arc::clone(&app));
+    let tail = async {
+        tokio::select! {
+            () = app.tail.keep(&**app.engine.store()) => {}
+            () = app.stop.cancelled() => {}
+        }
+    };
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching, tail);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

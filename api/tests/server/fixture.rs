@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use landfall::client::Client;
 use landfall::data_dir::Token;
-use landfall::git_remote::GitRemote;
-use landfall::server::{App, FailedLogins, Places, Server, serve_app};
+use landfall::server::{App, Server, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -20,11 +19,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::fake::FakeStages;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
+
+/// With this, deliveries to the apps of tests are signed. Its name is `HOOK_SECRET`.
+pub const HOOK_SECRET: &str = "It's a Secret to Everybody";
 
 /// Nothing here takes a second; a test that waits for so long waits for what does not come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -68,18 +69,11 @@ impl TestServer {
         let url = format!("http://{}", server.address());
         let keys = tempfile::tempdir().unwrap();
         let vault = Vault::new(data, KeyPlace::named(&keys.path().join("vault.key")));
-        let app = Arc::new(App {
-            engine: Engine::start_within(parts, limits).await.unwrap(),
-            outputs,
-            data: data.to_owned(),
-            tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
-            local: Token::random(),
-            failed_logins: FailedLogins::default(),
-            secrets: Secrets::default().with_vault(vault),
-            git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
-            places: Places::default(),
-            stop: CancellationToken::new(),
-        });
+        let secrets = secrets().with_vault(vault);
+        let engine = Engine::start_within(parts, limits).await.unwrap();
+        let (exe, tokens) =
+            (Path::new(env!("CARGO_BIN_EXE_landfall")), vec![Token::parse(TOKEN, "the test").unwrap()]);
+        let app = Arc::new(App::new(engine, outputs, data, exe, tokens, secrets).unwrap());
         let served = serve_app(server, Arc::clone(&app));
         let serving = tokio::spawn(async move { served.await.unwrap() });
         let started = Self { url, stages, app, keys, serving };
@@ -146,6 +140,11 @@ impl TestServer {
         let runs = self.app.engine.store().runs(Default::default()).await.unwrap();
         runs.into_iter().rev().map(|run| run.id).collect()
     }
+}
+
+fn secrets() -> Secrets {
+    let known = [("HOOK_SECRET", HOOK_SECRET), ("EMPTY", ""), ("GIT_TOKEN", "git-token-of-the-tests")];
+    Secrets::new(known.into_iter().map(|(name, value)| (name.into(), value.into())), None).unwrap()
 }
 
 /// A working copy with a branch `main`.

@@ -317,7 +317,8 @@ impl Default for RollbackSettings {
     }
 }
 
-/// `[notify]`. Each channel is written `kind:target`: `email:author`, `slack:SECRET`, `webhook:SECRET`.
+/// `[notify]`. Each channel is written `kind:target`: `email:author`; `slack:`, `discord:`, `teams:` or `webhook:` and the
+/// name of a secret; `webhook:SECRET:SIGNING_SECRET` is signed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]

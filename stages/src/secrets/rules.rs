@@ -88,12 +88,12 @@ pub fn check_name(name: &str) -> Result<(), Unfit> {
         return Err(Unfit::Ours);
     }
     if let Some(taken) = SET_BY_LANDFALL.iter().find(same) {
-        return Err(Unfit::SetByLandfall(*taken));
+        return Err(Unfit::SetByLandfall(taken));
     }
     // What the dynamic loader reads begins with LD_, and is refused as a whole.
     let loader = name.starts_with("LD_").then_some(&"LD_…");
     match SET_BY_SYSTEM.iter().find(same).or(loader) {
-        Some(taken) => Err(Unfit::SetBySystem(*taken)),
+        Some(taken) => Err(Unfit::SetBySystem(taken)),
         None => Ok(()),
     }
 }

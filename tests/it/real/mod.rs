@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crowd;
+mod deliveries;
 mod invariants;
 mod killed;
 mod retention;
