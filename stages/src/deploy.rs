@@ -182,8 +182,10 @@ async fn wait(
         }
         Err(Unhealthy::NoAnswer(reason)) => Err(Stopped::Errored(reason)),
         Err(Unhealthy::Red(reason)) => {
-            let failure = evidence(context, &container.name, reason).await;
+            let mut failure = evidence(context, &container.name, reason).await;
             output.line(&failure.reason);
+            // Before they are indented: a key of several lines is known by its lines as they are.
+            failure.tail = context.secrets.masker(Some(settings)).mask_lines(&failure.tail);
             failure.tail.iter().for_each(|line| output.line(&format!("    {line}")));
             Err(Stopped::Failed(Box::new(failure)))
         }
