@@ -210,6 +210,7 @@ impl ProxySettings {
 
 /// The part of a host's paths that belongs to one app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Mount {
     /// `/shop`: this path and all below it. Begins with '/' and does not end with one.
     pub prefix: String,
