@@ -25,6 +25,7 @@ pub mod show;
 pub mod source;
 pub mod stdout;
 pub mod target;
+pub mod telling;
 pub mod through;
 pub mod token;
 pub mod verify;
