@@ -3,21 +3,29 @@
 //! Secrets are never taken here: a process list shows every argument.
 
 mod installation;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
+use ipnet::IpNet;
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+use landfall_stages::secrets::KEY_VARIABLE;
 
 pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
 };
+pub use secret::{
+    SecretArgs, SecretCommand, SecretImportArgs, SecretListArgs, SecretRekeyArgs, SecretRmArgs, SecretSetArgs,
+};
 
 use crate::commands::hook::HookArgs;
 use crate::commands::serve::ServeArgs;
+use crate::logging::{LogFormat, log_filter};
+use crate::proxy::TlsOptions;
 use crate::retention::{KEEP, OLDER_THAN, span_ms};
 
 /// Takes a Flask app from git push to live, and remembers how.
@@ -44,9 +52,23 @@ pub struct Global {
     #[arg(long, global = true, env = "LANDFALL_SERVER", value_name = "URL")]
     #[arg(help_heading = EVERYWHERE, hide_env_values = true)]
     pub server: Option<String>,
-    /// Log more to stderr; twice for even more. LANDFALL_LOG takes a filter: debug,hyper=warn
+    /// File with the certificate (PEM) of the authority that signed the server's, beside those that the
+    /// system knows
+    #[arg(long, global = true, env = "LANDFALL_SERVER_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = EVERYWHERE, hide_env_values = true)]
+    pub server_ca: Option<PathBuf>,
+    /// Log more to stderr; twice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
+    /// What is logged: debug,hyper=warn
+    #[arg(long, global = true, env = "LANDFALL_LOG", value_name = "FILTER", value_parser = log_filter)]
+    #[arg(help_heading = EVERYWHERE, hide_env_values = true)]
+    pub log_filter: Option<String>,
+    /// How the log is written: for people, or a JSON object a line
+    #[arg(long, global = true, env = "LANDFALL_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    #[arg(help_heading = EVERYWHERE, hide_env_values = true, default_value_t = LogFormat::Pretty)]
+    #[arg(hide_default_value = true)]
+    pub log_format: LogFormat,
 }
 
 /// The heading of the options that every command takes.
@@ -130,6 +152,8 @@ pub enum Command {
     Token(TokenArgs),
     /// List what was decided about apps, tokens, secrets, pauses and holds: when, and by whom.
     Ledger(JsonArgs),
+    /// Keep the secrets of an app: sealed, for its containers, and shown to nobody.
+    Secret(SecretArgs),
     /// Give up what is old: outputs, and images that no release needs.
     Prune(PruneArgs),
     /// Copy the log and the outputs into one file, beside a running server, and verify it.
@@ -432,6 +456,11 @@ pub struct World {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// File with the key of the secrets that were set. Default: ~/.config/landfall/vault.key (root:
+    /// /etc/landfall/vault.key)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = KEY_VARIABLE, hide_env_values = true)]
+    pub vault_key: Option<PathBuf>,
 }
 
 /// Give up what is old: outputs, and images that no release needs.
@@ -537,6 +566,28 @@ pub struct ProxyArgs {
     /// Address for the traffic.
     #[arg(long, value_name = "ADDR", default_value_t = crate::compose::PROXY_LISTEN)]
     pub listen: SocketAddr,
+    /// Address for encrypted traffic. Default: none is taken.
+    #[arg(long, value_name = "ADDR", requires = "certs")]
+    pub tls_listen: Option<SocketAddr>,
+    /// Folder with the certificates of the hosts: HOST.crt with HOST.key, or HOST/fullchain.pem with
+    /// HOST/privkey.pem. They are read again when they change.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "tls_listen")]
+    pub certs: Option<PathBuf>,
+    /// Send plain requests to the encrypted address, for hosts that have a certificate.
+    #[arg(long, requires = "tls_listen")]
+    pub https_redirect: bool,
+    /// Network of a load balancer whose X-Forwarded headers are true, beside this machine itself. Can be
+    /// given several times.
+    #[arg(long = "trust", value_name = "NET")]
+    pub trusts: Vec<IpNet>,
+}
+
+impl ProxyArgs {
+    /// Returns how encrypted traffic is taken, if it is.
+    pub fn tls(&self) -> Option<TlsOptions> {
+        let (listen, certs) = self.tls_listen.zip(self.certs.clone())?;
+        Some(TlsOptions { listen, certs, redirect: self.https_redirect })
+    }
 }
 
 /// Print the version.

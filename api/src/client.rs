@@ -1,6 +1,6 @@
 //! A client of the HTTP API, for commands that speak with a running server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,7 +19,7 @@ use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
     ACTOR_HEADER, AppDetail, AppLine, AppList, AppRequest, Because, LedgerPage, OutputList, OutputText,
-    RollbackRequest, RunEvents, RunLink, RunPage, ServerInfo, TokenList, TokenMade, TokenRequest,
+    RollbackRequest, RunEvents, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
     TriggerRequest,
 };
 
@@ -43,6 +43,14 @@ pub enum ClientError {
     Address {
         /// What was given.
         url: String,
+    },
+    /// The authority that is to be trusted is none. **Name its certificate.**
+    #[error("{} can't be trusted as an authority: {reason}; expected its certificate in PEM", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// It does not answer. **Start it, or mend the address.**
     #[error("the server {url} does not answer; is `landfall serve` running there?")]
@@ -114,14 +122,26 @@ impl Client {
     ///
     /// [`ClientError::Address`].
     pub fn new(url: &str, token: Token) -> Result<Self, ClientError> {
+        Self::trusting(url, token, None)
+    }
+
+    /// Returns a client that trusts one more authority than the system does: that of the PEM file.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Authority`] when the file can't be used, and [`ClientError::Address`].
+    pub fn trusting(url: &str, token: Token, authority: Option<&Path>) -> Result<Self, ClientError> {
         // Without a provider reqwest can't be built; a second install is refused and harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = url.trim_end_matches('/').to_owned();
         let is_http = reqwest::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        let builder = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = authority {
+            builder = builder.tls_certs_merge(certificates(path)?);
+        }
         match builder.build() {
             Ok(http) if is_http => {
                 let actor = std::env::var("USER").ok().filter(|user| user.is_ascii() && !user.is_empty());
@@ -232,6 +252,42 @@ impl Client {
     pub async fn prune(&self, request: &PruneRequest) -> Result<PruneReport, ClientError> {
         let post = self.request(Method::POST, "/v1/prune");
         self.json(post.json(request).timeout(ANSWER_TIMEOUT), "pruning").await
+    }
+
+    /// Returns the names of an app's secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn secrets(&self, app: &str) -> Result<SecretList, ClientError> {
+        self.get(&format!("/v1/apps/{app}/secrets"), "listing secrets").await
+    }
+
+    /// Keeps a secret of an app. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn set_secret(
+        &self,
+        app: &str,
+        env: Option<&str>,
+        name: &str,
+        value: &str,
+    ) -> Result<(), ClientError> {
+        let put = self.request(Method::PUT, &path_of_secret(app, env, name));
+        let put = put.json(&serde_json::json!({ "value": value })).timeout(ANSWER_TIMEOUT);
+        self.answer(put, "setting a secret").await.map(drop)
+    }
+
+    /// Takes a secret away from an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn remove_secret(&self, app: &str, env: Option<&str>, name: &str) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &path_of_secret(app, env, name));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "removing a secret").await.map(drop)
     }
 
     /// Follows what an attempt at a stage prints, from its beginning to its end.
@@ -470,6 +526,21 @@ impl Client {
     }
 }
 
+fn path_of_secret(app: &str, env: Option<&str>, name: &str) -> String {
+    let env: Vec<_> = env.map(|env| ("env", env.to_owned())).into_iter().collect();
+    with_query(&format!("/v1/apps/{app}/secrets/{}", escaped(name)), &env)
+}
+
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let wrong = |reason: String| ClientError::Authority { path: path.to_owned(), reason };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&text) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(wrong("it holds no certificate".into())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
 /// Returns a path with a query behind it. What is passed here is ids, names and numbers; the rest is escaped.
 fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
     let mut query = String::new();
@@ -477,12 +548,18 @@ fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
         query.push(if query.is_empty() { '?' } else { '&' });
         query += name;
         query.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => query.push(char::from(byte)),
-                _ => query += &format!("%{byte:02X}"),
-            }
-        }
+        query += &escaped(value);
     }
     format!("{path}{query}")
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => escaped.push(char::from(byte)),
+            _ => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
 }

@@ -8,6 +8,7 @@ use landfall_engine::EngineError;
 use landfall_engine::core::command::Rejected;
 use landfall_engine::limits::Busy;
 use landfall_engine::ports::{AppendError, BoxError, ReadError};
+use landfall_stages::secrets::{Unfit, VaultError};
 use serde::{Deserialize, Serialize};
 
 /// How long a client should wait before it asks again, in seconds: a restart takes about as long.
@@ -23,6 +24,10 @@ pub enum ApiError {
     BadRequest(String),
     /// No token, or not the right one. **Send it.**
     Unauthorized,
+    /// A delivery that its app's secret did not sign. **Set the secret at the forge.** Says nothing of the app.
+    Unsigned,
+    /// What is asked for makes sense, and not yet. **Do what is missing.**
+    Unprocessable(String),
     /// The token is right, and does not open this. **Ask with another, or somebody who has one.**
     Forbidden(String),
     /// Too many wrong tokens came from there. **Wait.**
@@ -70,7 +75,7 @@ pub(crate) const fn meaning(status: u16) -> Option<&'static str> {
     Some(match status {
         400 => "The request is wrong: mend what `detail` says",
         401 => "The token is missing or wrong",
-        403 => "The token does not allow this",
+        403 => "The token does not allow this, or the delivery is not signed",
         404 => "There is nothing of that name",
         408 => "The body did not arrive in time: send it again",
         409 => "The rules say no: `detail` says why",
@@ -78,7 +83,7 @@ pub(crate) const fn meaning(status: u16) -> Option<&'static str> {
         412 => "It moved on since the client looked: look again, then decide",
         413 => "The body is too long",
         415 => "The body is not said to be `application/json`",
-        422 => "The idempotency key stands for another request",
+        422 => "The idempotency key stands for another request, or what this needs is not there yet",
         429 => "Too much is asked for at once: ask again later",
         500 => "Something went wrong here: the server's log says what",
         503 => "Not now: ask again",
@@ -111,6 +116,8 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unsigned => StatusCode::FORBIDDEN,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -134,6 +141,8 @@ impl ApiError {
         let (name, title) = match self {
             Self::BadRequest(_) => ("bad-request", "The request is wrong"),
             Self::Unauthorized => ("unauthorized", "The token is missing or wrong"),
+            Self::Unsigned => ("unsigned", "The signature is missing or wrong"),
+            Self::Unprocessable(_) => ("unprocessable", "Something is missing"),
             Self::Forbidden(_) => ("forbidden", "The token does not open this"),
             Self::Limited { .. } => ("limited", "Too many wrong tokens"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
@@ -153,6 +162,7 @@ impl ApiError {
         };
         let detail = match self {
             Self::BadRequest(detail)
+            | Self::Unprocessable(detail)
             | Self::Forbidden(detail)
             | Self::NotFound(detail)
             | Self::Gone(detail)
@@ -169,6 +179,11 @@ impl ApiError {
             | Self::NoRoom(detail) => detail.clone(),
             Self::Unauthorized => {
                 "send the server's token as `Authorization: Bearer TOKEN`; `landfall serve` says where it is"
+                    .into()
+            }
+            Self::Unsigned => {
+                "there is no app of this name that takes deliveries with this signature: compare the address and the \
+                 secret with those that the app is registered with"
                     .into()
             }
             Self::Limited { seconds } => format!(
@@ -275,6 +290,22 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::Unreadable { .. } => Self::Broken(error.to_string()),
             ReadError::Backend { .. } => Self::internal("reading the event log", error),
+        }
+    }
+}
+
+impl From<VaultError> for ApiError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Unfit(unfit @ Unfit::TooLong) => Self::TooLarge(unfit.to_string()),
+            VaultError::Unfit(unfit) => Self::BadRequest(unfit.to_string()),
+            VaultError::Disk { .. } => Self::internal("keeping a secret", error),
+            // Whoever may ask for this may as well be told where the key should be.
+            VaultError::Key(_)
+            | VaultError::WrongKey { .. }
+            | VaultError::Damaged { .. }
+            | VaultError::Full { .. }
+            | VaultError::Unopened { .. } => Self::Refused(error.to_string()),
         }
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
-use crate::core::command::{Outcome, RollbackOutcome};
+use crate::core::command::{NotSent, Outcome, RollbackOutcome};
 use crate::core::effect::EffectKey;
 use crate::core::event::{Envelope, Event, Found, OutputRef};
 use crate::core::lane::{Lane, LaneId};
@@ -369,7 +369,7 @@ pub trait StageExecutor: Send + Sync + fmt::Debug + 'static {
     async fn rollback(&self, order: &RollbackOrder, output: &Output) -> RollbackOutcome;
 
     /// Sends a notice and returns what the receiver said.
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String>;
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent>;
 
     /// Removes what nobody owns any more and returns a line for each thing removed; a dry sweep removes nothing.
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String>;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use landfall_engine::core::command::{Outcome, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, RollbackOutcome};
 use landfall_engine::core::event::Envelope;
 use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, PushedImage, SmokeReport, Switched, TestReport,
@@ -84,7 +84,7 @@ impl StageExecutor for PretendedStages {
         RollbackOutcome::Succeeded { serving: None, proof: "pretended".into() }
     }
 
-    async fn notify(&self, _: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, _: &NoticeOrder) -> Result<String, NotSent> {
         Ok("200".into())
     }
 

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall::data_dir::Token;
-use landfall::git_remote::GitRemote;
-use landfall::server::{App, FailedLogins, Places, Server, Tail, serve_app};
+use landfall::server::{App, Server, Vitals, serve_app};
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::Commit;
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::SystemClock;
 use landfall_engine::{Engine, Limits};
+use landfall_stages::secrets::Secrets;
 use landfall_store::{DataDir, Options};
-use tokio_util::sync::CancellationToken;
 
 use crate::Figures;
 use crate::pretend::{PretendedStages, TimedStore};
@@ -40,18 +39,17 @@ pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
     };
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await?;
     let address = server.address();
-    let app = Arc::new(App {
-        engine: Engine::start_within(parts, Limits::default()).await?,
-        outputs: opened.outputs,
-        data: data.clone(),
-        tokens: vec![Token::parse(TOKEN, "the measurement")?],
-        local: Token::random(),
-        failed_logins: FailedLogins::default(),
-        git: GitRemote::prepare(&data, &std::env::current_exe()?)?,
-        places: Places::default(),
-        tail: Tail::default(),
-        stop: CancellationToken::new(),
-    });
+    let engine = Engine::start_within(parts, Limits::default()).await?;
+    let (exe, tokens) = (std::env::current_exe()?, vec![Token::parse(TOKEN, "the measurement")?]);
+    let app = Arc::new(App::new(
+        engine,
+        opened.outputs,
+        &data,
+        &exe,
+        tokens,
+        Secrets::default(),
+        Vitals::default(),
+    )?);
     let serving = tokio::spawn(serve_app(server, Arc::clone(&app)));
     println!("{address}");
 

@@ -150,7 +150,7 @@ async fn ledger_of(at_rest: &AtRest) -> Result<Ledger, Fault> {
     Ok(ledger_at_rest(&*at_rest.parts.store).await?)
 }
 
-async fn record(at_rest: &AtRest, event: LedgerEvent) -> Result<(), Fault> {
+pub(super) async fn record(at_rest: &AtRest, event: LedgerEvent) -> Result<(), Fault> {
     Ok(record_at_rest(&at_rest.parts, event, &actor()).await?)
 }
 

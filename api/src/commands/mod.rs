@@ -19,11 +19,13 @@ pub mod restore;
 pub mod rollback;
 pub mod run;
 pub mod runs;
+pub mod secret;
 pub mod serve;
 pub mod show;
 pub mod source;
 pub mod stdout;
 pub mod target;
+pub mod telling;
 pub mod through;
 pub mod token;
 pub mod verify;
@@ -71,6 +73,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::App(args) => app::run(&global, args.command).await,
         Command::Token(args) => token::run(&global, args.command).await,
         Command::Ledger(args) => ledger::run(&global, args).await,
+        Command::Secret(args) => secret::run(&global, args).await,
         Command::Prune(args) => prune::run(&global, args).await,
         Command::Backup(args) => backup::run(&global, args).await,
         Command::Restore(args) => restore::run(&global, args).await,

@@ -17,7 +17,7 @@ use super::source::{data_folder, named_server, resolve};
 use super::through::{self, ServerOutputs};
 use crate::cli::{Global, World};
 use crate::client::Client;
-use crate::compose::{ComposeOptions, Landfall};
+use crate::compose::{ComposeOptions, EdgeWish, Landfall};
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
 use crate::picture::model::Picture;
@@ -58,10 +58,20 @@ impl Access {
         }
         let exe = std::env::current_exe()
             .map_err(|error| Fault::io("could not tell which program this is", error))?;
-        let World { proxy_listen, secrets } = world.clone();
+        let World { proxy_listen, secrets, vault_key } = world.clone();
         let limits = LimitArgs::from_environment()?;
         let (limits, store) = (limits.engine(), limits.store());
-        let options = ComposeOptions { data: data.clone(), secrets, proxy_listen, exe, limits, store };
+        let options = ComposeOptions {
+            data: data.clone(),
+            secrets,
+            vault_key,
+            proxy_listen,
+            adopt_proxy: false,
+            edge: EdgeWish::AsBefore,
+            exe,
+            limits,
+            store,
+        };
         let landfall = Landfall::open(options).await.map_err(Fault::not_had)?;
         Ok(Self::Here { landfall: Box::new(landfall), data })
     }

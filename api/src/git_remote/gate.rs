@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Method, Uri};
 
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::ledger::Scope;
+use landfall_engine::core::ledger::Source;
 
 use crate::error::ApiError;
 use crate::server::{App, app_name, bare_repository, basic};
@@ -52,6 +53,7 @@ pub(super) async fn admit(app: &App, request: Request) -> Result<Admitted, ApiEr
     let repository = bare_repository(&app.data, &name);
     match service {
         Service::ReceivePack => {
+            is_pushed_here(app, &name)?;
             may_record(app, &name).await?;
             // The first request of every push.
             if !acts {
@@ -108,6 +110,16 @@ fn service(method: &Method, path: &str, query: &str) -> Result<(Service, bool), 
             "this address is a git remote: expected `git push` or `git fetch` by a git of 1.6.6 or later"
                 .into(),
         )),
+    }
+}
+
+/// An app has one place where its commits come from.
+fn is_pushed_here(app: &App, name: &str) -> Result<(), ApiError> {
+    match app.engine.ledger().borrow().apps.get(name).map(|known| &known.source) {
+        Some(Source::Git { url, .. }) => Err(ApiError::Refused(format!(
+            "{name} is fetched from {url}: push there, or make the app known without a URL"
+        ))),
+        Some(Source::Push) | None => Ok(()),
     }
 }
 

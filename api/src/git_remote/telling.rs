@@ -244,6 +244,28 @@ pub(super) async fn on_push_before(repository: &Path, before: Option<&str>, app:
     }
 }
 
+/// Tells whether a push to a branch goes to production, as the app's own configuration says; if not, why.
+pub(crate) async fn production_takes(
+    repository: &Path,
+    sha: &str,
+    before: Option<&str>,
+    app: &str,
+    branch: &str,
+) -> Result<(), String> {
+    let on_push = match read_config(repository, sha, app).await {
+        Ok(on_push) => on_push,
+        // What can't be used is told by the run.
+        Err(_) => on_push_before(repository, before, app).await,
+    };
+    match on_push.names(branch) {
+        true => Ok(()),
+        false => Err(format!(
+            "branch {branch} is not deployed; `branches` of [on.push] names {}",
+            listed(&on_push.branches)
+        )),
+    }
+}
+
 /// Tells what is to be said, then of runs until each is settled.
 async fn follow(app: &App, said: Vec<String>, runs: &[(String, RunId)], lines: &Sender<Told>) {
     let streams = runs.iter().map(|(reference, run)| {

@@ -12,8 +12,11 @@
 
 mod admin;
 mod backend;
+mod encrypted;
 mod file;
+mod front;
 mod headers;
+pub mod kept;
 mod limits;
 mod reply;
 mod server;
@@ -31,9 +34,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use crate::service;
 use limits::Limits;
 use server::Proxy;
 
@@ -46,6 +53,21 @@ pub struct ProxyOptions {
     pub dir: PathBuf,
     /// Where it takes traffic; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Where it takes encrypted traffic. None: nowhere.
+    pub tls: Option<TlsOptions>,
+    /// Networks whose forwarding headers are believed, beside this machine's own.
+    pub trusts: Vec<IpNet>,
+}
+
+/// How a proxy is to take encrypted traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsOptions {
+    /// Where; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The folder of the certificates, see [`Origin::Folder`](crate::tls::Origin::Folder).
+    pub certs: PathBuf,
+    /// Sends plain requests there, for hosts that have a certificate.
+    pub redirect: bool,
 }
 
 /// Serves until SIGTERM or SIGINT, then finishes what is in flight.
@@ -65,10 +87,12 @@ pub async fn run(options: ProxyOptions) -> Result<(), ProxyStartError> {
     tracing::info!(%listen, dir = %options.dir.display(), "the traffic proxy serves");
     // Nobody may be reading, and traffic does not depend on it.
     let _ = writeln!(std::io::stdout(), "ready {listen}");
+    service::ready();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    service::stopping();
     tracing::info!("the traffic proxy ends: no new requests, finishing those in flight");
     tokio::select! {
         () = proxy.stop() => {}

@@ -214,7 +214,9 @@ fn branch_name(branch: String) -> Result<String, ApiError> {
 
 fn git_error(error: GitError) -> ApiError {
     match error {
-        GitError::Refused { .. } | GitError::NotASha(_) => ApiError::BadRequest(error.to_string()),
+        GitError::Refused { .. } | GitError::NotASha(_) | GitError::Credential(_) => {
+            ApiError::BadRequest(error.to_string())
+        }
         GitError::NotInstalled(_) => ApiError::Unavailable(error.to_string()),
         GitError::Io { .. } => ApiError::internal("reading the repository", error),
     }

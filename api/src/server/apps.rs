@@ -18,6 +18,8 @@ use super::names::{app_name, env_name, repository, secret_name};
 use super::read::{AppLine, lines_of};
 use crate::error::ApiError;
 use crate::retention::span_ms;
+use crate::sources::{SourceStatus, check_patterns};
+use crate::statuses::StatusReport;
 
 /// The least pause between two looks at a forge, in milliseconds: more often is what forges call abuse.
 const POLL_MS_MIN: u64 = 10_000;
@@ -81,8 +83,14 @@ pub struct AppDetail {
     pub app: String,
     /// What it was made known with. None: it was only ever pushed.
     pub registration: Option<AppRequest>,
+    /// How it stands with the looking at its URL. None: it has none, or was not looked at yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<SourceStatus>,
     /// What it serves, by environment.
     pub environments: Vec<AppLine>,
+    /// How it stands with telling its forge. None: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statuses: Option<StatusReport>,
 }
 
 impl AppRequest {
@@ -122,7 +130,9 @@ impl AppRequest {
         }
         let webhook_secret = named("webhook_secret", webhook_secret)?;
         let forge = forge.map(ForgeRequest::checked).transpose()?;
-        Ok(Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge })
+        let registration = Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge };
+        check_patterns(&registration).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))?;
+        Ok(registration)
     }
 }
 
@@ -205,7 +215,8 @@ pub(super) async fn one(
         return Err(ApiError::NotFound(format!("there is no app {name}: push it, or make it known")));
     }
     let registration = registration.map(AppRequest::from);
-    Ok(Json(AppDetail { app: name.to_owned(), registration, environments }))
+    let (looked_at, statuses) = (app.sources.status(name), app.statuses.of(name));
+    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments, statuses }))
 }
 
 /// `PUT /v1/apps/{app}`: makes an app known, or changes what is known of it.

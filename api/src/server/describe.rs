@@ -14,6 +14,18 @@ pub(super) struct AppPath {
     app: String,
 }
 
+/// A secret in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct SecretPath {
+    /// Name of the app.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", example = "shop")]
+    app: String,
+    /// Name of the secret, as the app finds it in its environment.
+    #[param(pattern = "^[A-Z_][A-Z0-9_]{0,99}$", example = "DATABASE_URL")]
+    name: String,
+}
+
 /// A run in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -45,7 +45,7 @@ fn parsed<T: DeserializeOwned>(json: &[u8]) -> Result<Body<T>, ApiError> {
         .map_err(|error| ApiError::BadRequest(format!("the body is not the JSON expected here: {error}")))
 }
 
-async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+pub(super) async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let slow = |_| ApiError::Slow(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()));
     let arrived =
         tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(slow)?;
@@ -55,7 +55,7 @@ async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, A
     })
 }
 
-fn says_json(headers: &HeaderMap) -> bool {
+pub(super) fn says_json(headers: &HeaderMap) -> bool {
     let said = headers.get(header::CONTENT_TYPE).and_then(|said| said.to_str().ok()).unwrap_or_default();
     let kind = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))

@@ -1,7 +1,9 @@
 //! The HTTP API: what a person or a program may ask of a running engine.
 //!
 //! ```text
-//! /healthz                          is it well?                 (no token)
+//! /healthz, /readyz                 is it well?                 (no token)
+//! /metrics                          what monitoring counts      (Bearer token, or a door of its own)
+//! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
 //! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
@@ -21,15 +23,21 @@ mod live;
 mod names;
 mod once;
 mod page;
+mod peer;
 mod prune;
 mod read;
+mod ready;
 mod request;
+mod secrets;
+mod shield;
 mod sse;
 mod tail;
 mod tokens;
+mod vitals;
 mod whole_log;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,33 +45,42 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
+use landfall_stages::secrets::Secrets;
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
+use crate::hooks::{self, Hooks};
+use crate::sources::{self, Sources};
+use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
 pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
-pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
+pub(crate) use auth::{ACTOR_HEADER, basic};
 pub use contract::openapi_json;
-pub use listen::{Server, ServerError};
+pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
+pub use peer::Peer;
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
+pub use ready::{Check, Checks, Finding};
 pub use request::Places;
+pub use secrets::{SecretLine, SecretList};
 pub use tail::Tail;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
+pub use vitals::Vitals;
 pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
@@ -89,8 +106,18 @@ pub struct App {
     pub local: Token,
     /// How often whom was wrong about a token.
     pub failed_logins: FailedLogins,
+    /// The values behind names, and the vault that they are kept in.
+    pub secrets: Secrets,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// Where commits come from.
+    pub sources: Sources,
+    /// Where deliveries come in.
+    pub hooks: Hooks,
+    /// How it stands with telling forges.
+    pub statuses: Statuses,
+    /// What monitoring asks.
+    pub vitals: Vitals,
     /// How many are served at once.
     pub places: Places,
     /// The end of the log, for those who read along.
@@ -100,6 +127,39 @@ pub struct App {
 }
 
 impl App {
+    /// Returns what handlers work with on an engine; nothing is served yet. `exe` is what git's hooks run.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub fn new(
+        engine: Engine,
+        outputs: Arc<OutputDir>,
+        data: &Path,
+        exe: &Path,
+        tokens: Vec<Token>,
+        secrets: Secrets,
+        vitals: Vitals,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            outputs,
+            data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
+            tokens,
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
+            sources: Sources::new(data, secrets.clone()),
+            secrets,
+            git: GitRemote::prepare(data, exe)?,
+            hooks: Hooks::default(),
+            statuses: Statuses::default(),
+            vitals,
+            places: Places::default(),
+            tail: Tail::default(),
+            stop: CancellationToken::new(),
+        })
+    }
+
     /// Returns the wall clock, in milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
         SystemClock.now_ms()
@@ -120,6 +180,8 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(apps::one, apps::register, apps::remove))
         .routes(routes!(act::trigger))
         .routes(routes!(act::rollback))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)))
         .routes(routes!(read::runs))
         .routes(routes!(read::run))
         .routes(routes!(live::run_events))
@@ -140,9 +202,16 @@ fn in_the_open() -> OpenApiRouter<Arc<App>> {
     contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
 }
 
+/// Returns what is open to those who sign.
+fn signed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(hooks::receive))
+}
+
 /// Returns the description of every route of the API.
 fn document() -> OpenApi {
-    contract::finished(in_the_open().into_openapi().nest("/v1", behind_token().into_openapi()))
+    let mut open = in_the_open().into_openapi();
+    open.merge(signed().into_openapi());
+    contract::finished(open.nest("/v1", behind_token().into_openapi()))
 }
 
 /// Returns every route of the server.
@@ -154,12 +223,35 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
+    let metrics = Router::new()
+        .route(auth::METRICS, get(vitals::metrics))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer));
     Router::from(in_the_open())
+        .route("/readyz", get(vitals::readiness))
+        .merge(metrics)
+        .merge(deliveries)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(request::unknown)
         .layer(middleware::from_fn(request::traced))
+        .layer(middleware::from_fn(shield::shield))
+        .with_state(app)
+}
+
+/// Returns what is served at a door of its own, to whoever can reach it.
+fn monitoring_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(auth::METRICS, get(vitals::metrics))
+        .route("/healthz", get(read::health))
+        .route("/readyz", get(vitals::readiness))
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(request::traced))
+        .layer(middleware::from_fn(shield::shield))
         .with_state(app)
 }
 
@@ -173,13 +265,15 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
+    let watching = sources::watch(Arc::clone(&app));
     let tail = async {
         tokio::select! {
             () = app.tail.keep(&**app.engine.store()) => {}
             () = app.stop.cancelled() => {}
         }
     };
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, tail);
+    let (routes, monitoring) = (router(Arc::clone(&app)), monitoring_router(Arc::clone(&app)));
+    tokio::join!(server.serve(routes, monitoring, app.stop.clone()), hooks, waiting, watching, tail);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

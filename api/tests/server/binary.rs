@@ -14,11 +14,11 @@ use crate::malformed::resident_kib;
 
 /// A server process, and what it said when it served.
 pub struct Process {
-    child: Child,
-    said: Vec<String>,
+    pub child: Child,
+    pub said: Vec<String>,
 }
 
-fn serve(data: &Path, arguments: &[&str]) -> Command {
+pub fn serve(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
     command.arg("serve").arg("--data").arg(data).args([
         "--listen",
@@ -28,6 +28,8 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
     ]);
     command
         .args(arguments)
+        // Where a key is refused: no test makes one in the machine's own place.
+        .env("LANDFALL_VAULT_KEY_FILE", data.join("vault.key"))
         .env_remove("LANDFALL_TOKEN")
         .env_remove("LANDFALL_DATA")
         .env_remove("LANDFALL_SERVER");
@@ -40,6 +42,11 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
 impl Process {
     async fn start(data: &Path) -> Self {
         Self::spawn(serve(data, &[])).await
+    }
+
+    /// Starts a server that is told more.
+    pub async fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(serve(data, arguments)).await
     }
 
     /// Starts a server that says what goes wrong in a file.
@@ -128,6 +135,41 @@ async fn it_says_where_it_is_is_found_by_its_data_folder_and_ends_in_order() {
     assert_eq!(std::fs::read_to_string(server.value("token")).unwrap(), token);
     assert_eq!(server.end().await, Some(0));
     end_proxy(data.path()).await;
+}
+
+/// Returns what a service manager is told next.
+async fn told(manager: &tokio::net::UnixDatagram) -> String {
+    let mut text = [0; 100];
+    let length = timeout(PATIENCE, manager.recv(&mut text)).await.expect("it tells").unwrap();
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+#[tokio::test]
+async fn under_a_service_manager_it_adopts_the_proxy_tells_when_it_is_ready_and_leaves_the_proxy_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, data) = (folder.path().join("notify"), folder.path().join("data"));
+    let manager = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let mut proxy = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    proxy.args(["proxy", "--listen", "127.0.0.1:0", "--dir"]).arg(data.join("proxy"));
+    // Before the data folder is one, as at the first start of both units.
+    let mut proxy =
+        proxy.env("NOTIFY_SOCKET", &socket).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    assert_eq!(told(&manager).await, "READY=1");
+
+    let mut engine = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    engine.args(["serve", "--listen", "127.0.0.1:0", "--adopt-proxy", "--data"]).arg(&data);
+    engine.env("NOTIFY_SOCKET", &socket).env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let mut engine = engine.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    assert_eq!(told(&manager).await, "READY=1");
+    assert!(Client::of_data_dir(&data).await.is_some(), "ready means that it answers");
+
+    let pid = engine.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(told(&manager).await, "STOPPING=1");
+    assert_eq!(timeout(PATIENCE, engine.wait()).await.expect("it ends").unwrap().code(), Some(0));
+    let info = ProxyClient::in_dir(&data.join("proxy")).info().await.expect("the proxy goes on");
+    assert_eq!(Some(info.pid), proxy.id());
+    proxy.kill().await.unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use landfall_engine::core::command::{Outcome, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, RollbackOutcome};
 use landfall_engine::core::event::Origin;
 use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, Failure, PushedImage, SmokeReport, Switched, TestReport,
@@ -65,6 +65,7 @@ impl FakeStages {
 
 async fn checkout(run: &Run) -> Outcome {
     let Origin::Push { commit, repository, .. } = &run.origin else { return Outcome::failed("no commit") };
+    let repository = repository.strip_prefix("file://").unwrap_or(repository);
     let file = match git::show_file(Path::new(repository), &commit.sha, CONFIG_FILE).await {
         Ok(file) => file,
         Err(error) => return Outcome::failed(error.to_string()),
@@ -131,7 +132,7 @@ impl StageExecutor for FakeStages {
         RollbackOutcome::Succeeded { serving, proof: "pretended".into() }
     }
 
-    async fn notify(&self, _: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, _: &NoticeOrder) -> Result<String, NotSent> {
         Ok("200".into())
     }
 

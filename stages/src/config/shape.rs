@@ -1,7 +1,10 @@
 //! The tables of the file and their keys: one function a table, in the order of the file.
 
+use std::ops::Range;
+
 use landfall_engine::core::settings::CommandCheck;
 use landfall_engine::core::settings::HttpCheck;
+use landfall_engine::core::settings::Mount;
 use landfall_engine::core::settings::ReleaseSettings;
 use landfall_engine::core::settings::Settings;
 use landfall_engine::core::settings::SmokeCheck;
@@ -35,7 +38,9 @@ pub(super) fn settings(mut top: Section<'_>, app: &str) -> Settings {
     settings.release = release(top.section("release"));
     proxy(top.section("proxy"), &mut settings);
     deploy(top.section("deploy"), &mut settings);
-    settings.smoke = top.sections("smoke").into_iter().filter_map(smoke).collect();
+    let mount = settings.proxy.mount.as_ref();
+    let checks = top.sections("smoke").into_iter().filter_map(|section| smoke(section, mount));
+    settings.smoke = checks.collect();
     rollback(top.section("rollback"), &mut settings);
     notify(top.section("notify"), &mut settings);
     top.end();
@@ -91,6 +96,7 @@ fn env(mut section: Section<'_>, settings: &mut Settings) {
     let env = &mut settings.env;
     section.set("clear", &mut env.clear, values::variables);
     section.set("secret", &mut env.secret, values::list(values::secret_name));
+    section.set("files", &mut env.files, values::secret_files);
     if let Some(twice) = env.secret.iter().find(|name| env.clear.contains_key(*name)) {
         let at = section.place_of("secret").unwrap_or(0..0);
         section.report("secret", Problem::at(at, format!("{twice} is in `clear` as well: choose one")));
@@ -111,13 +117,33 @@ fn release(mut section: Section<'_>) -> Option<ReleaseSettings> {
 fn proxy(mut section: Section<'_>, settings: &mut Settings) {
     let proxy = &mut settings.proxy;
     proxy.host = section.read("host", values::host_name);
+    let prefix = section.read("path_prefix", values::path_prefix);
+    let strip = section.read("strip_prefix", values::boolean);
     section.set("app_port", &mut proxy.app_port, values::integer(1..=65_535));
+    if let (Some(at), None) = (section.place_of("strip_prefix"), section.place_of("path_prefix")) {
+        section.report("strip_prefix", Problem::at(at, "`path_prefix` is missing beside it"));
+    }
+    proxy.mount = prefix.map(|prefix| Mount { prefix, strip: strip.unwrap_or(true) });
     let mut health = section.section("healthcheck");
+    if let Some(Mount { prefix, strip: false }) = &proxy.mount {
+        proxy.healthcheck.path.clone_from(prefix);
+    }
     health.set("path", &mut proxy.healthcheck.path, values::url_path);
+    if let Some(at) = health.place_of("path") {
+        below_the_prefix(&health, at, proxy.mount.as_ref(), &proxy.healthcheck.path);
+    }
     health.set("interval", &mut proxy.healthcheck.interval_ms, values::duration_ms(false));
     health.set("timeout", &mut proxy.healthcheck.timeout_ms, values::duration_ms(false));
     health.end();
     section.end();
+}
+
+/// Refuses a path that nobody could reach from outside: an app that sees its prefix has no others.
+fn below_the_prefix(section: &Section<'_>, at: Range<usize>, mount: Option<&Mount>, path: &str) {
+    let Some(mount) = mount.filter(|mount| !mount.strip && !mount.has(path)) else { return };
+    let message = format!("expected a path below the app's prefix {:?}, found {path:?}", mount.prefix);
+    let help = "with strip_prefix = false the app sees whole paths, and other paths reach other apps";
+    section.report("path", Problem::at(at, message).help(help));
 }
 
 fn deploy(mut section: Section<'_>, settings: &mut Settings) {
@@ -127,13 +153,16 @@ fn deploy(mut section: Section<'_>, settings: &mut Settings) {
     section.set("keep_warm", &mut deploy.keep_warm_ms, values::duration_ms(true));
     section.set("retain", &mut deploy.retain, values::integer(1..=RETAIN_MAX));
     deploy.memory_mb = section.read("memory", values::memory_mb);
+    deploy.cpu_millis = section.read("cpus", values::cpu_millis);
+    section.set("pids", &mut deploy.pids, values::integer(16..=1_000_000));
+    section.set("read_only", &mut deploy.read_only, values::boolean);
     section.end();
 }
 
 /// Reads one check: a `path` or a `command` makes it one of two kinds, each with its keys.
-fn smoke(section: Section<'_>) -> Option<SmokeCheck> {
+fn smoke(section: Section<'_>, mount: Option<&Mount>) -> Option<SmokeCheck> {
     match (section.place_of("path"), section.place_of("command")) {
-        (Some(_), None) => http_check(section).map(SmokeCheck::Http),
+        (Some(_), None) => http_check(section, mount).map(SmokeCheck::Http),
         (None, Some(_)) => command_check(section).map(SmokeCheck::Command),
         (Some(_), Some(at)) => {
             section.report("command", Problem::at(at, "a check has a `path` or a `command`, not both"));
@@ -149,8 +178,11 @@ fn smoke(section: Section<'_>) -> Option<SmokeCheck> {
     }
 }
 
-fn http_check(mut section: Section<'_>) -> Option<HttpCheck> {
+fn http_check(mut section: Section<'_>, mount: Option<&Mount>) -> Option<HttpCheck> {
     let path = section.read("path", values::url_path);
+    if let (Some(at), Some(path)) = (section.place_of("path"), &path) {
+        below_the_prefix(&section, at, mount, path);
+    }
     let check = HttpCheck {
         path: path.clone().unwrap_or_default(),
         status: section.read("status", values::integer(100..=599)),

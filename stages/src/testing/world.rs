@@ -65,6 +65,7 @@ impl World {
                 .no_proxy()
                 .build()
                 .unwrap(),
+            keys: crate::git::RepositoryKeys::default(),
             secrets: Arc::new(Secrets::new(values, None).unwrap()),
             proxy: ProxyClient::in_dir(dir.path()),
             data: dir.path().to_owned(),
@@ -209,6 +210,7 @@ pub(crate) fn world_route(generation: u64, target: Option<SocketAddr>, release: 
         app: "shop".into(),
         env: "production".into(),
         host: None,
+        mount: None,
         generation,
         target,
         release: release.into(),
