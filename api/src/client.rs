@@ -21,6 +21,7 @@ use crate::server::{
     ServerInfo, TriggerRequest,
 };
 
+mod control;
 mod sse;
 
 /// A server on this machine answers at once, one elsewhere in a second; more is no answer.

@@ -178,9 +178,10 @@ impl IntoResponse for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Rejected(Rejected::NoSuchRun) | EngineError::NoSuchRun(_) => {
-                Self::NotFound(error.to_string())
-            }
+            EngineError::Rejected(Rejected::NoSuchRun)
+            | EngineError::NoSuchRun(_)
+            | EngineError::NoSuchApp(_)
+            | EngineError::NoSuchCommit { .. } => Self::NotFound(error.to_string()),
             EngineError::Rejected(_) | EngineError::NoSuchRelease { .. } => Self::Refused(error.to_string()),
             EngineError::Append(AppendError::Refused { reason }) => {
                 Self::BadRequest(format!("this can't be recorded: {reason}"))

@@ -58,10 +58,31 @@ impl Engine {
         let mut ledger = Ledger::clone(&now.borrow());
         let (stream, events) = (ledger_of(store.log_id()), vec![Event::Ledger(event.clone())]);
         let append = append(&**clock, stream, ledger.seq, events, clock.now_ms(), actor);
-        let recorded = store.append(append).await.map_err(EngineError::Append)?;
+        // Whoever is turned away by what the log says of a lane finds it shut, and waits.
+        if let LedgerEvent::LanePaused { lane, .. } = &event {
+            self.shared.lanes.pause(lane);
+        }
+        let recorded = match store.append(append).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.open_unless_paused(&event).await;
+                return Err(EngineError::Append(error));
+            }
+        };
         ledger.seq = recorded.last().map_or(ledger.seq, |last| last.seq);
         ledger.apply(&event);
         now.send_replace(Arc::new(ledger));
+        if let LedgerEvent::LaneResumed { lane } = &event {
+            self.shared.lanes.resume(lane);
+        }
         Ok(())
+    }
+
+    /// Opens a lane again whose pause could not be recorded, unless it was paused before.
+    async fn open_unless_paused(&self, event: &LedgerEvent) {
+        let LedgerEvent::LanePaused { lane, .. } = event else { return };
+        if self.shared.parts.store.lane(lane).await.is_ok_and(|lane| lane.paused.is_none()) {
+            self.shared.lanes.resume(lane);
+        }
     }
 }

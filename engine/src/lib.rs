@@ -11,6 +11,7 @@
 
 mod attempts;
 pub mod audit;
+mod control;
 pub mod core;
 mod driver;
 pub mod engine;
@@ -25,6 +26,7 @@ mod sweep;
 pub mod timeline;
 mod wording;
 
+pub use control::Promotion;
 pub use engine::{Engine, EngineError, Parts, Triggered};
 pub use limits::Limits;
 pub use sweep::{Swept, sweep_at_rest};

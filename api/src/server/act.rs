@@ -198,9 +198,9 @@ fn git_error(error: GitError) -> ApiError {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackRequest {
-    /// The run whose release is to be live. Default: the one before the live one.
+    /// The release that is to be live, by its run, its commit or its digest. Default: the one before the live one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<RunId>,
+    pub to: Option<String>,
     /// The environment. Default: `production`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
@@ -219,7 +219,8 @@ pub(super) async fn rollback(
     let env = env_name(request.env.as_deref().unwrap_or("production"))?.to_owned();
     let lane = LaneId { app: app_name(&name)?.to_owned(), env };
     let reason = reason(request.reason)?;
-    let run_id = app.engine.rollback(&lane, request.to, "api", &actor(&headers), &reason).await?;
+    let to = request.to.as_deref();
+    let run_id = app.engine.rollback(&lane, to, "api", &actor(&headers), &reason).await?;
     Ok(linked(StatusCode::ACCEPTED, run_id))
 }
 
@@ -241,15 +242,6 @@ pub(super) async fn cancel(
 ) -> Result<Response, ApiError> {
     app.engine.cancel(run_id, &actor(&headers), &reason(because.reason)?).await?;
     Ok(linked(StatusCode::ACCEPTED, run_id))
-}
-
-/// `POST /v1/runs/{id}/retry`: tries again what a parked run could not conclude.
-pub(super) async fn retry(
-    State(app): State<Arc<App>>,
-    Id(run_id): Id,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    decide(&app, run_id, &headers, Decision::Retry).await
 }
 
 /// `POST /v1/runs/{id}/skip`: lets a parked run go on without the stage.
@@ -275,7 +267,7 @@ pub(super) async fn abort(
     decide(&app, run_id, &headers, Decision::Abort { reason: reason(because.reason)? }).await
 }
 
-async fn decide(
+pub(super) async fn decide(
     app: &App,
     run_id: RunId,
     headers: &HeaderMap,
@@ -285,14 +277,14 @@ async fn decide(
     Ok(linked(StatusCode::ACCEPTED, run_id))
 }
 
-fn linked(status: StatusCode, run_id: RunId) -> Response {
+pub(super) fn linked(status: StatusCode, run_id: RunId) -> Response {
     let url = format!("/v1/runs/{run_id}");
     let location = HeaderValue::from_str(&url).ok().map(|url| [(header::LOCATION, url)]);
     (status, location.into_iter().flatten().collect::<HeaderMap>(), Json(RunLink { run_id, url }))
         .into_response()
 }
 
-fn reason(given: Option<String>) -> Result<String, ApiError> {
+pub(super) fn reason(given: Option<String>) -> Result<String, ApiError> {
     Ok(text("reason", given)?.filter(|text| !text.is_empty()).unwrap_or_else(|| NO_REASON.into()))
 }
 
@@ -305,7 +297,7 @@ fn text(what: &str, given: Option<String>) -> Result<Option<String>, ApiError> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key)),

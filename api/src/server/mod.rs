@@ -10,6 +10,7 @@
 
 mod act;
 mod auth;
+mod control;
 mod extract;
 mod listen;
 mod live;
@@ -36,6 +37,7 @@ use crate::git_remote::{self, GitRemote, HookError};
 
 pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
 pub(crate) use auth::{ACTOR_HEADER, basic_user};
+pub use control::{HoldRequest, LaneRequest, PromoteRequest, RetryRequest};
 pub use listen::{Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText};
@@ -82,12 +84,19 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/apps", get(read::apps))
         .route("/apps/{app}/runs", post(act::trigger))
         .route("/apps/{app}/rollback", post(act::rollback))
+        .route("/apps/{app}/promote", post(control::promote))
+        .route("/apps/{app}/pause", post(control::pause))
+        .route("/apps/{app}/resume", post(control::resume))
+        .route("/apps/{app}/hold", post(control::hold))
+        .route("/apps/{app}/release", post(control::release))
         .route("/runs", get(read::runs))
         .route("/runs/{id}", get(read::run))
         .route("/runs/{id}/events", get(live::run_events))
         .route("/runs/{id}/output", get(live::output))
         .route("/runs/{id}/cancel", post(act::cancel))
-        .route("/runs/{id}/retry", post(act::retry))
+        .route("/runs/{id}/retry", post(control::retry))
+        .route("/runs/{id}/approve", post(control::approve))
+        .route("/runs/{id}/reject", post(control::reject))
         .route("/runs/{id}/skip", post(act::skip))
         .route("/runs/{id}/abort", post(act::abort))
         .route("/events", get(live::all_events))

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use landfall_engine::Limits;
 use landfall_engine::audit::{Replay, replay};
-use landfall_engine::core::lane::{Hold, Lane, LaneId, Release};
+use landfall_engine::core::lane::{Hold, Lane, LaneId, Pause, Release};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::RunQuery;
@@ -148,6 +148,22 @@ pub struct AppLine {
     pub held: BTreeMap<String, Hold>,
     /// The run that deploys now.
     pub deploying: Option<RunId>,
+    /// Set while no run may begin to deploy.
+    pub paused: Option<Pause>,
+}
+
+impl AppLine {
+    /// Returns how a lane stands.
+    pub(super) fn of(LaneId { app, env }: LaneId, lane: Lane) -> Self {
+        let Lane { live, former, held, holder: deploying, paused, .. } = lane;
+        Self { app, env, live, former, held, deploying, paused }
+    }
+
+    /// Returns the lane, as far as it is told.
+    pub(crate) fn into_lane(self) -> (LaneId, Lane) {
+        let Self { app, env, live, former, held, deploying: holder, paused } = self;
+        (LaneId { app, env }, Lane { live, former, held, holder, paused, ..Lane::default() })
+    }
 }
 
 /// What `GET /v1/apps` answers.
@@ -160,9 +176,6 @@ pub struct AppList {
 /// `GET /v1/apps`: what each app serves.
 pub(super) async fn apps(State(app): State<Arc<App>>) -> Result<Json<AppList>, ApiError> {
     let lanes = app.engine.store().lanes().await?;
-    let apps = lanes.into_iter().map(|(LaneId { app, env }, lane)| {
-        let Lane { live, former, held, holder: deploying, .. } = lane;
-        AppLine { app, env, live, former, held, deploying }
-    });
+    let apps = lanes.into_iter().map(|(id, lane)| AppLine::of(id, lane));
     Ok(Json(AppList { apps: apps.collect() }))
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environments;
+
 /// The name of a secret. The value is looked up at the edge, when an effect needs it.
 pub type SecretName = String;
 
@@ -38,6 +40,9 @@ pub struct Settings {
     pub rollback: RollbackSettings,
     /// Who is told.
     pub notify: NotifySettings,
+    /// The environments that have something of their own. What stands above is of the run's.
+    #[serde(skip_serializing_if = "Environments::is_empty")]
+    pub environments: Environments,
 }
 
 /// `[on.push]`.
@@ -218,11 +223,21 @@ pub struct DeploySettings {
     pub retain: u32,
     /// Memory limit of the app's container in MiB. None: no limit.
     pub memory_mb: Option<u64>,
+    /// A person has to approve each deploy, and has this long, in milliseconds. None: nobody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_ms: Option<u64>,
 }
 
 impl Default for DeploySettings {
     fn default() -> Self {
-        Self { timeout_ms: 30_000, drain_ms: 30_000, keep_warm_ms: 600_000, retain: 5, memory_mb: None }
+        Self {
+            timeout_ms: 30_000,
+            drain_ms: 30_000,
+            keep_warm_ms: 600_000,
+            retain: 5,
+            memory_mb: None,
+            approval_ms: None,
+        }
     }
 }
 
