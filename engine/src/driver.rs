@@ -251,6 +251,11 @@ impl Driver {
 
     /// Decides, records, and only then believes it.
     async fn decide_and_record(&mut self, command: Command, actor: &str) -> Result<(), EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let _gate = match command {
+            Command::EnterLane => Some(shared.gate.read().await),
+            _ => None,
+        };
         loop {
             let lane = match command {
                 Command::EnterLane => self.shared.parts.store.lane(&self.run.lane).await?,

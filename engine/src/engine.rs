@@ -117,6 +117,9 @@ pub(crate) struct Shared {
     pub(crate) lanes: Lanes,
     pub(crate) stop: CancellationToken,
     pub(crate) ledger: Keeping,
+    /// Held by all who enter a lane, and alone by whoever shuts one or holds a commit: nobody enters by a look at the
+    /// lane from before.
+    pub(crate) gate: tokio::sync::RwLock<()>,
     /// Held while a sweep is going on.
     pub(crate) sweeping: tokio::sync::Mutex<()>,
     sweep_due: Notify,
@@ -160,6 +163,7 @@ impl Engine {
             limits,
             lanes: Lanes::default(),
             ledger: Keeping::default(),
+            gate: tokio::sync::RwLock::default(),
             stop: CancellationToken::new(),
             sweeping: tokio::sync::Mutex::default(),
             sweep_due: Notify::new(),

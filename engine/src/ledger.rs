@@ -58,6 +58,10 @@ impl Engine {
         let mut ledger = Ledger::clone(&now.borrow());
         let (stream, events) = (ledger_of(store.log_id()), vec![Event::Ledger(event.clone())]);
         let append = append(&**clock, stream, ledger.seq, events, clock.now_ms(), actor);
+        let _gate = match event.lane() {
+            Some(_) => Some(self.shared.gate.write().await),
+            None => None,
+        };
         // Whoever is turned away by what the log says of a lane finds it shut, and waits.
         if let LedgerEvent::LanePaused { lane, .. } = &event {
             self.shared.lanes.pause(lane);

@@ -118,7 +118,9 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             (is_due && run.cancel.is_none())
                 .then_some((state, Phase::AwaitingApproval { until_ms: *until_ms }))
         }
-        (Phase::AwaitingApproval { .. }, Event::RunApproved) => Some((state, Phase::Ready)),
+        (Phase::AwaitingApproval { .. }, Event::RunApproved) => {
+            run.cancel.is_none().then_some((state, Phase::Ready))
+        }
         (Phase::AwaitingApproval { .. }, Event::RunRejected { .. }) => {
             Some((state, Phase::Stopping { rollbacks: 0 }))
         }
