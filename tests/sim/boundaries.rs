@@ -193,7 +193,7 @@ fn what_people_decide() -> Vec<Scenario> {
     let red = || saying(Stage::Smoke, Verdict::Red);
     let newer = [pushed('c', A_RUN_MS / 2)];
     let promoted = [(A_RUN_MS, Act::Promote)];
-    let held = [(0, Act::Hold(shop(), 'b', true)), (A_RUN_MS, Act::Hold(shop(), 'b', false))];
+    let held = [(1_000, Act::Hold(shop(), 'b', true)), (A_RUN_MS, Act::Hold(shop(), 'b', false))];
     let by_hand = [(A_RUN_MS, Act::RollBack(shop())), (A_RUN_MS, Act::Pause(shop(), false))];
     let shut = |more: &[(u64, Act)], expected: &str| {
         let first =

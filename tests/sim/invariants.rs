@@ -50,7 +50,8 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
         }
     }
 
-    check_promises(&machine.book.pages(), &histories, told, &mut violation);
+    let decided = store.inner.events(ledger_of(LOG_ID)).await.unwrap();
+    check_promises(&machine.book.pages(), &histories, &decided, told, &mut violation);
     let clock_was_set = told.counts.contains_key("acts: clock step");
     let folded: BTreeMap<RunId, Run> = histories
         .iter()
@@ -103,7 +104,6 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
         Err(error) => violation("I8", error.to_string()),
     }
 
-    let decided = store.inner.events(ledger_of(LOG_ID)).await.unwrap();
     check_order(&histories, &decided, &mut violation);
     check_world(machine, &histories, store, &mut violation).await;
     told.checks += INVARIANTS.len() as u64;
@@ -116,11 +116,12 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
 fn check_promises(
     pages: &Pages,
     histories: &BTreeMap<RunId, Vec<Envelope>>,
+    decided: &[Envelope],
     told: &mut Told,
     violation: &mut impl FnMut(&str, String),
 ) {
     let by_place: BTreeMap<u64, &Envelope> =
-        histories.values().flatten().map(|envelope| (envelope.global_seq, envelope)).collect();
+        histories.values().flatten().chain(decided).map(|envelope| (envelope.global_seq, envelope)).collect();
     for (global_seq, (run, seq, hash)) in &pages.known {
         match by_place.get(global_seq) {
             Some(there) if (there.run_id, there.seq, there.hash) == (*run, *seq, *hash) => {}

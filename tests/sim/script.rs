@@ -167,8 +167,8 @@ impl Script {
 
     /// Lets people of other dice decide about deploys, releases and lanes in between: all else stays as it was.
     pub fn control(&mut self, dice: &mut Rng) {
-        for nature in self.natures.values_mut().filter(|_| dice.u32(0..3) == 0) {
-            nature.approval_ms = Some(dice.u64(1_000..1_800_000));
+        for nature in self.natures.values_mut() {
+            nature.approval_ms = (dice.u32(0..3) == 0).then(|| dice.u64(1_000..1_800_000));
         }
         let (shop, mut acts) = (LaneId::production("shop"), Vec::new());
         for act in self.acts.drain(..) {
