@@ -134,7 +134,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = ComposeOptions {
         data: std::env::var_os("LANDFALL_DATA").map_or_else(|| ".landfall".into(), PathBuf::from),
         secrets: None,
+        vault_key: None,
         proxy_listen: std::env::var("PROXY_LISTEN").ok().map(|address| address.parse()).transpose()?,
+        adopt_proxy: false,
         // The traffic proxy is a process of its own: the `landfall` binary beside this one.
         exe: std::env::current_exe()?.with_file_name("landfall"),
         limits: Limits::default(),

@@ -2,6 +2,9 @@
 //!
 //! Secrets are never taken here: a process list shows every argument.
 
+mod installation;
+mod secret;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,6 +12,14 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+use landfall_stages::secrets::KEY_VARIABLE;
+
+pub use installation::{
+    AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
+};
+pub use secret::{
+    SecretArgs, SecretCommand, SecretImportArgs, SecretListArgs, SecretRekeyArgs, SecretRmArgs, SecretSetArgs,
+};
 
 use crate::commands::hook::HookArgs;
 use crate::commands::serve::ServeArgs;
@@ -132,6 +143,14 @@ pub enum Command {
     Hold(HoldArgs),
     /// Let a held commit of an app be deployed again.
     Release(ReleaseArgs),
+    /// Make apps known: where their commits come from, and what starts a run.
+    App(AppArgs),
+    /// Hand out, list and revoke the tokens that open the server.
+    Token(TokenArgs),
+    /// List what was decided about apps, tokens, secrets, pauses and holds: when, and by whom.
+    Ledger(JsonArgs),
+    /// Keep the secrets of an app: sealed, for its containers, and shown to nobody.
+    Secret(SecretArgs),
     /// Give up what is old: outputs, and images that no release needs.
     Prune(PruneArgs),
     /// Copy the log and the outputs into one file, beside a running server, and verify it.
@@ -592,6 +611,11 @@ pub struct World {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// File with the key of the secrets that were set. Default: ~/.config/landfall/vault.key (root:
+    /// /etc/landfall/vault.key)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = KEY_VARIABLE, hide_env_values = true)]
+    pub vault_key: Option<PathBuf>,
 }
 
 /// Give up what is old: outputs, and images that no release needs.

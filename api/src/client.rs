@@ -12,17 +12,22 @@ use landfall_engine::ports::RunQuery;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::data_dir::{ServerNote, Token};
 use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
-    ACTOR_HEADER, AppLine, AppList, Because, OutputList, OutputText, RollbackRequest, RunLink, RunPage,
-    ServerInfo, TriggerRequest,
+    ACTOR_HEADER, AppDetail, AppLine, AppList, AppRequest, Because, LedgerPage, OutputList, OutputText,
+    RollbackRequest, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
+    TriggerRequest,
 };
 
 mod control;
 mod sse;
+
+/// The longest page that a server gives.
+const LIMIT_MAX: usize = 1_000;
 
 /// A server on this machine answers at once, one elsewhere in a second; more is no answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -163,7 +168,7 @@ impl Client {
             ("state", state.and_then(|state| state.as_str().map(str::to_owned))),
             ("open", open.then(|| "true".to_owned())),
             ("before", before.map(|before| before.to_string())),
-            ("limit", (*limit > 0).then(|| limit.to_string())),
+            ("limit", (*limit > 0).then(|| (*limit).min(LIMIT_MAX).to_string())),
         ];
         let given: Vec<_> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let request = self.request(Method::GET, &with_query("/v1/runs", &given)).timeout(ANSWER_TIMEOUT);
@@ -227,6 +232,42 @@ impl Client {
         self.json(post.json(request).timeout(ANSWER_TIMEOUT), "pruning").await
     }
 
+    /// Returns the names of an app's secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn secrets(&self, app: &str) -> Result<SecretList, ClientError> {
+        self.get(&format!("/v1/apps/{app}/secrets"), "listing secrets").await
+    }
+
+    /// Keeps a secret of an app. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn set_secret(
+        &self,
+        app: &str,
+        env: Option<&str>,
+        name: &str,
+        value: &str,
+    ) -> Result<(), ClientError> {
+        let put = self.request(Method::PUT, &path_of_secret(app, env, name));
+        let put = put.json(&serde_json::json!({ "value": value })).timeout(ANSWER_TIMEOUT);
+        self.answer(put, "setting a secret").await.map(drop)
+    }
+
+    /// Takes a secret away from an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn remove_secret(&self, app: &str, env: Option<&str>, name: &str) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &path_of_secret(app, env, name));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "removing a secret").await.map(drop)
+    }
+
     /// Follows what an attempt at a stage prints, from its beginning to its end.
     ///
     /// # Errors
@@ -252,6 +293,83 @@ impl Client {
     pub async fn apps(&self) -> Result<Vec<AppLine>, ClientError> {
         let answer: AppList = self.get("/v1/apps", "listing apps").await?;
         Ok(answer.apps)
+    }
+
+    /// Returns what is known of an app, and what it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn app(&self, app: &str) -> Result<AppDetail, ClientError> {
+        self.get(&format!("/v1/apps/{app}"), "asking for an app").await
+    }
+
+    /// Returns every app that was made known.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn registered(&self) -> Result<Vec<(String, AppRequest)>, ClientError> {
+        let answer: AppList = self.get("/v1/apps", "listing apps").await?;
+        Ok(answer.registered.into_iter().collect())
+    }
+
+    /// Makes an app known, or changes what is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn register(&self, app: &str, request: &AppRequest) -> Result<(), ClientError> {
+        let put = self.request(Method::PUT, &format!("/v1/apps/{app}")).json(request);
+        self.answer(put.timeout(ANSWER_TIMEOUT), "registering an app").await.map(drop)
+    }
+
+    /// Takes no more triggers of an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn remove_app(&self, app: &str) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &format!("/v1/apps/{app}"));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "removing an app").await.map(drop)
+    }
+
+    /// Returns every decision about the installation.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn ledger(&self) -> Result<LedgerPage, ClientError> {
+        self.get("/v1/ledger", "reading the ledger").await
+    }
+
+    /// Returns the tokens that were handed out.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.get("/v1/tokens", "listing tokens").await
+    }
+
+    /// Hands a token out.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenMade, ClientError> {
+        let post = self.request(Method::POST, "/v1/tokens").json(request);
+        self.json(post.timeout(ANSWER_TIMEOUT), "creating a token").await
+    }
+
+    /// Takes a token back.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn revoke_token(&self, id: Uuid) -> Result<(), ClientError> {
+        let delete = self.request(Method::DELETE, &format!("/v1/tokens/{id}"));
+        self.answer(delete.timeout(ANSWER_TIMEOUT), "revoking a token").await.map(drop)
     }
 
     /// Starts a run, once for each `key`. Durable when it returns.
@@ -386,6 +504,11 @@ impl Client {
     }
 }
 
+fn path_of_secret(app: &str, env: Option<&str>, name: &str) -> String {
+    let env: Vec<_> = env.map(|env| ("env", env.to_owned())).into_iter().collect();
+    with_query(&format!("/v1/apps/{app}/secrets/{}", escaped(name)), &env)
+}
+
 /// Returns a path with a query behind it. What is passed here is ids, names and numbers; the rest is escaped.
 fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
     let mut query = String::new();
@@ -393,12 +516,18 @@ fn with_query(path: &str, pairs: &[(&str, String)]) -> String {
         query.push(if query.is_empty() { '?' } else { '&' });
         query += name;
         query.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => query.push(char::from(byte)),
-                _ => query += &format!("%{byte:02X}"),
-            }
-        }
+        query += &escaped(value);
     }
     format!("{path}{query}")
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => escaped.push(char::from(byte)),
+            _ => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
 }

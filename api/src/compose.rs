@@ -11,16 +11,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use landfall_engine::core::ledger::{Ledger, ledger_of};
 use landfall_engine::engine::Parts;
-use landfall_engine::ports::{StageExecutor, SystemClock};
+use landfall_engine::ports::{EventStore, StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
-use landfall_stages::secrets::{Secrets, SecretsError};
+use landfall_stages::secrets::{KeyPlace, Secrets, SecretsError, Vault};
 use landfall_store::{DataDir, OpenError, Opened, OutputDir};
 
 pub use landfall_store::Options;
 
+use crate::proxy::kept::{adopt_running, watch_running};
 use crate::proxy::spawn::{SpawnError, Supervisor, ensure_running, keep_running};
 
 /// Where the apps' traffic comes in when nobody ever said where.
@@ -34,10 +36,14 @@ const LAST_ADDRESS: &str = "listen";
 pub struct ComposeOptions {
     /// The data folder; made when it is not there.
     pub data: PathBuf,
-    /// A dotenv file with secrets, beside the environment.
+    /// A dotenv file with secrets, beside the environment and the vault.
     pub secrets: Option<PathBuf>,
+    /// The key of the vault. None: passed on by systemd, or in its usual place.
+    pub vault_key: Option<PathBuf>,
     /// Where the apps' traffic comes in. None: where it does, or did last; else [`PROXY_LISTEN`].
     pub proxy_listen: Option<SocketAddr>,
+    /// Never starts a proxy: somebody else keeps one running on the folder `proxy` of the data folder.
+    pub adopt_proxy: bool,
     /// The `landfall` binary, which is also the proxy.
     pub exe: PathBuf,
     /// How much the engine takes on.
@@ -87,6 +93,8 @@ pub struct Landfall {
     pub outputs: Arc<OutputDir>,
     /// The traffic proxy.
     pub proxy: ProxyInfo,
+    /// The values behind names, and the vault.
+    pub secrets: Secrets,
     supervisor: Supervisor,
 }
 
@@ -109,27 +117,40 @@ impl Landfall {
         options: ComposeOptions,
         stages: impl FnOnce(FlaskStages) -> Arc<dyn StageExecutor>,
     ) -> Result<Self, ComposeError> {
-        let ComposeOptions { data, secrets, proxy_listen, exe, limits, store } = options;
+        let ComposeOptions { data, secrets, vault_key, proxy_listen, adopt_proxy, exe, limits, store } =
+            options;
         let Opened { store, outputs, report } = open_folder(data.clone(), store).await?;
         if let Some(damage) = &report.damage {
             return Err(ComposeError::Damaged { folder: data, damage: damage.to_string() });
         }
-        let secrets = Secrets::from_process(secrets.as_deref())?;
         let data = absolute(&data);
+        let vault = Vault::new(&data, KeyPlace::find(vault_key.as_deref()));
+        let secrets = Secrets::from_process(secrets.as_deref())?.with_vault(vault);
         let proxy_dir = data.join("proxy");
         let executor = FlaskStages::new(FlaskStagesConfig {
             data,
-            secrets,
+            secrets: secrets.clone(),
             proxy_socket: proxy_dir.join(ADMIN_SOCKET),
             docker: None,
         })?;
-        let listen = match proxy_listen {
-            Some(listen) => listen,
-            None => usual_address(&proxy_dir).await,
+        // Before anything is driven: a checkout that goes on may need a key.
+        let keys = executor.repository_keys().clone();
+        keys.begin(Ledger::of(&store.events(ledger_of(store.log_id())).await.map_err(EngineError::Read)?));
+        let (proxy, supervisor) = match adopt_proxy {
+            true => {
+                let proxy = adopt_running(&proxy_dir).await?;
+                (proxy.clone(), watch_running(&proxy_dir, proxy))
+            }
+            false => {
+                let listen = match proxy_listen {
+                    Some(listen) => listen,
+                    None => usual_address(&proxy_dir).await,
+                };
+                let proxy = ensure_running(&proxy_dir, listen, &exe).await?;
+                (proxy.clone(), keep_running(&proxy_dir, proxy, &exe))
+            }
         };
-        let proxy = ensure_running(&proxy_dir, listen, &exe).await?;
         remember_address(&proxy_dir, proxy.listen);
-        let supervisor = keep_running(&proxy_dir, proxy.clone(), &exe);
         let parts = Parts {
             store,
             executor: stages(executor),
@@ -137,7 +158,10 @@ impl Landfall {
             clock: Arc::new(SystemClock),
         };
         match Engine::start_within(parts, limits).await {
-            Ok(engine) => Ok(Self { engine, outputs, proxy, supervisor }),
+            Ok(engine) => {
+                keys.follow(engine.ledger());
+                Ok(Self { engine, outputs, secrets, proxy, supervisor })
+            }
             Err(error) => {
                 supervisor.shutdown().await;
                 Err(error.into())
@@ -214,6 +238,6 @@ async fn open_folder(data: PathBuf, options: Options) -> Result<Opened, ComposeE
 }
 
 /// Containers and a proxy with another current folder must find what we mean.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -2,10 +2,11 @@
 //!
 //! - [`compose`]: a data folder opened, with its proxy, its stages and its engine.
 //! - [`server`]: the HTTP API. [`git_remote`]: `git push` over the same port.
+//! - [`hooks`]: deliveries of forges. [`sources`]: where commits come from, and which start a run.
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
-//! - [`proxy`]: the process that carries the apps' traffic.
+//! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
@@ -18,9 +19,13 @@ pub mod data_dir;
 pub mod error;
 pub mod fault;
 pub mod git_remote;
+pub mod hooks;
 pub mod limits;
 pub mod lines;
 pub mod picture;
 pub mod proxy;
 pub mod retention;
 pub mod server;
+pub mod server_config;
+pub mod service;
+pub mod sources;

@@ -12,6 +12,7 @@ use landfall_engine::retention::{Policy, prunable};
 use landfall_engine::{EngineError, Swept};
 use landfall_store::OutputDir;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Outputs that are younger are kept, unless told otherwise: a month is how far back people look.
 pub const OLDER_THAN: &str = "30d";
@@ -37,7 +38,7 @@ impl Default for Within {
 }
 
 /// What is to be given up; what `POST /v1/prune` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneRequest {
     /// Only runs that have not moved for so long: `30d`.
@@ -45,6 +46,7 @@ pub struct PruneRequest {
     /// So many of the newest closed runs of each app and environment are kept, however old they are.
     pub keep: usize,
     /// Only of these runs. Default: of all that are old enough.
+    #[schema(value_type = Option<Vec<uuid::Uuid>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<BTreeSet<RunId>>,
     /// Only runs before this one: where the report before this request stopped.
@@ -71,7 +73,7 @@ impl Default for PruneRequest {
 }
 
 /// What was given up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PruneReport {
     /// Nothing was removed; this is what would be.
     pub dry_run: bool,
@@ -92,7 +94,7 @@ pub struct PruneReport {
 }
 
 /// A run whose outputs went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PrunedRun {
     /// The run.
     pub run_id: RunId,

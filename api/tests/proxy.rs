@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use landfall::proxy::kept::adopt_running;
+use landfall::proxy::kept::watch_running;
 use landfall::proxy::spawn::ProxyState;
 use landfall::proxy::spawn::ensure_running;
 use landfall::proxy::spawn::keep_running;
@@ -141,6 +143,29 @@ async fn a_proxy_that_was_killed_comes_back_with_its_address_and_its_routes() {
     }
     supervisor.shutdown().await;
     assert!(get(first.listen).await.ends_with("hello"), "the proxy went with its supervisor");
+}
+
+#[tokio::test]
+async fn a_proxy_that_somebody_else_keeps_is_waited_for_and_the_one_after_it_is_adopted() {
+    let home = Home::new();
+    let start = || {
+        let mut command = Command::new(EXE);
+        command.args(["proxy", "--listen", "127.0.0.1:0", "--dir"]).arg(home.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap()
+    };
+    // It is looked for before it is there.
+    let (info, mut first) = tokio::join!(adopt_running(home.path()), async { start() });
+    let info = info.unwrap();
+    assert_eq!(Some(info.pid), first.id());
+
+    let supervisor = watch_running(home.path(), info);
+    let mut state = supervisor.state();
+    first.kill().await.unwrap();
+    let second = start();
+    tokio::time::timeout(PATIENCE, state.changed()).await.unwrap().unwrap();
+    let ProxyState::Serving(after) = state.borrow().clone() else { panic!("{state:?}") };
+    assert_eq!(Some(after.pid), second.id(), "nobody but its keeper started it again");
+    supervisor.shutdown().await;
 }
 
 #[tokio::test]

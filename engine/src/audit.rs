@@ -18,6 +18,7 @@ pub use crate::wording::{cause_in_words, finding, seconds, short_digest};
 
 /// A run's history, checked and laid out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Replay {
     /// The run after the last event that fits; None when not even the first one does.
     pub run: Option<Run>,
@@ -39,6 +40,7 @@ pub struct Replay {
 
 /// One row of the execution table, with what really happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Row {
     /// 1 to 10.
     pub number: u8,
@@ -58,6 +60,7 @@ pub struct Row {
 
 /// How a row went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// It did not come to that.
@@ -77,6 +80,7 @@ pub const COLUMNS: [&str; 5] = ["Start", "After 2", "After 4", "After 6", "Final
 
 /// Four variables, at the start, after rows 2, 4 and 6, and at the end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tracker {
     /// The commit, and the digest once there is one.
     pub code_version: [String; 5],

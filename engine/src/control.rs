@@ -15,6 +15,7 @@ use crate::core::stage::Stage;
 use crate::engine::{Engine, EngineError, Triggered};
 use crate::ports::RunQuery;
 use crate::sweep::deploy_settings;
+use crate::terms::{Claim, Terms};
 
 /// A rollback by hand is recorded within this time, in milliseconds; from then on no sweep takes what it may need.
 const RECORDED_WITHIN_MS: u64 = 10_000;
@@ -50,7 +51,16 @@ impl Engine {
     /// [`Rejected::NotAwaiting`](crate::core::command::Rejected::NotAwaiting) and
     /// [`Rejected::TooLate`](crate::core::command::Rejected::TooLate); otherwise see [`EngineError`].
     pub async fn approve(&self, run_id: RunId, actor: &str) -> Result<(), EngineError> {
-        self.ask(run_id, Command::Approve, actor).await
+        self.approve_on(run_id, actor, Terms::default()).await
+    }
+
+    /// Lets a deploy begin, as [`approve`](Self::approve) does, on terms.
+    ///
+    /// # Errors
+    ///
+    /// As [`cancel_on`](Self::cancel_on) by the terms; otherwise as [`approve`](Self::approve).
+    pub async fn approve_on(&self, run_id: RunId, actor: &str, terms: Terms) -> Result<(), EngineError> {
+        self.ask_on(run_id, Command::Approve, actor, terms).await
     }
 
     /// Fails a run whose deploy waits to be approved.
@@ -59,7 +69,22 @@ impl Engine {
     ///
     /// As [`approve`](Self::approve).
     pub async fn reject(&self, run_id: RunId, actor: &str, reason: &str) -> Result<(), EngineError> {
-        self.ask(run_id, Command::Reject { reason: reason.to_owned() }, actor).await
+        self.reject_on(run_id, actor, reason, Terms::default()).await
+    }
+
+    /// Fails a run, as [`reject`](Self::reject) does, on terms.
+    ///
+    /// # Errors
+    ///
+    /// As [`cancel_on`](Self::cancel_on) by the terms; otherwise as [`approve`](Self::approve).
+    pub async fn reject_on(
+        &self,
+        run_id: RunId,
+        actor: &str,
+        reason: &str,
+        terms: Terms,
+    ) -> Result<(), EngineError> {
+        self.ask_on(run_id, Command::Reject { reason: reason.to_owned() }, actor, terms).await
     }
 
     /// Starts a run that does a former one again from a stage on, with the configuration and the findings that it had.
@@ -76,9 +101,9 @@ impl Engine {
         release_hold: bool,
         trigger: &str,
         actor: &str,
-        claims: impl IntoIterator<Item = String>,
+        claims: impl IntoIterator<Item = Claim>,
     ) -> Result<Triggered, EngineError> {
-        let claims: Vec<String> = claims.into_iter().collect();
+        let claims: Vec<Claim> = claims.into_iter().collect();
         if let Some(triggered) = self.claimed_before(&claims).await? {
             return Ok(triggered);
         }
@@ -135,9 +160,9 @@ impl Engine {
         &self,
         promotion: Promotion,
         actor: &str,
-        claims: impl IntoIterator<Item = String>,
+        claims: impl IntoIterator<Item = Claim>,
     ) -> Result<Triggered, EngineError> {
-        let claims: Vec<String> = claims.into_iter().collect();
+        let claims: Vec<Claim> = claims.into_iter().collect();
         if let Some(triggered) = self.claimed_before(&claims).await? {
             return Ok(triggered);
         }

@@ -24,6 +24,7 @@ use crate::core::run::{Phase, Run, RunId};
 use crate::engine::{EngineError, Shared};
 use crate::ports::{Append, AppendError, Clock, Draft, NoticeOrder, Probe};
 use crate::sabotaged;
+use crate::terms::Terms;
 
 /// Who asks, when the engine does.
 pub(crate) const ENGINE: &str = "engine";
@@ -36,6 +37,7 @@ const FULL_PAUSE_MS: u64 = 1_000;
 pub(crate) struct Request {
     pub(crate) command: Command,
     pub(crate) actor: String,
+    pub(crate) terms: Terms,
     pub(crate) reply: oneshot::Sender<Result<(), EngineError>>,
 }
 
@@ -114,8 +116,8 @@ impl Driver {
             let step = tokio::select! {
                 biased;
                 Some(request) = self.mailbox.recv() => {
-                    let answer = self.decide_and_record(request.command, &request.actor).await;
-                    let _ = request.reply.send(answer);
+                    let Request { command, actor, terms, reply } = request;
+                    let _ = reply.send(self.decide_on_terms(command, &actor, &terms).await);
                     continue;
                 }
                 done = &mut current.work => self.conclude(done).await,
@@ -251,12 +253,24 @@ impl Driver {
 
     /// Decides, records, and only then believes it.
     async fn decide_and_record(&mut self, command: Command, actor: &str) -> Result<(), EngineError> {
+        self.decide_on_terms(command, actor, &Terms::default()).await
+    }
+
+    async fn decide_on_terms(
+        &mut self,
+        command: Command,
+        actor: &str,
+        terms: &Terms,
+    ) -> Result<(), EngineError> {
         let shared = Arc::clone(&self.shared);
         let _gate = match command {
             Command::EnterLane => Some(shared.gate.read().await),
             _ => None,
         };
         loop {
+            if !terms.hold(&self.run, &*self.shared.parts.store).await? {
+                return Ok(());
+            }
             let lane = match command {
                 Command::EnterLane => self.shared.parts.store.lane(&self.run.lane).await?,
                 _ => Lane::default(),
@@ -274,7 +288,8 @@ impl Driver {
                 self.act_before(&events).await;
             }
             let clock = &*self.shared.parts.clock;
-            let append = append(clock, self.run.id, self.run.seq, events, now_ms, actor);
+            let mut append = append(clock, self.run.id, self.run.seq, events, now_ms, actor);
+            terms.claim.iter().for_each(|claim| claim.mark(&mut append));
             match self.shared.append(append).await {
                 Ok(envelopes) => return self.believe(&envelopes),
                 Err(EngineError::Append(AppendError::Conflict { .. })) => self.reload().await?,

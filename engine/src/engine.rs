@@ -24,6 +24,7 @@ use crate::limits::{Busy, Limits};
 use crate::ports::{AppendError, Clock, EventStore, Low, OutputLog, ReadError, RunQuery, StageExecutor};
 use crate::sabotaged;
 use crate::sweep::{Swept, sweep_now};
+use crate::terms::{Claim, Terms};
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
 const MAILBOX_MAX: usize = 32;
@@ -194,10 +195,10 @@ impl Engine {
         &self,
         push: Push,
         actor: &str,
-        claims: impl IntoIterator<Item = String>,
+        claims: impl IntoIterator<Item = Claim>,
     ) -> Result<Triggered, EngineError> {
         let lane = push.lane.clone();
-        let claims: Vec<String> = claims.into_iter().collect();
+        let claims: Vec<Claim> = claims.into_iter().collect();
         if let Some(triggered) = self.claimed_before(&claims).await? {
             return Ok(triggered);
         }
@@ -228,7 +229,22 @@ impl Engine {
     ///
     /// [`Rejected::Finished`] when it has ended; otherwise see [`EngineError`].
     pub async fn cancel(&self, run_id: RunId, actor: &str, reason: &str) -> Result<(), EngineError> {
-        self.ask(run_id, Command::Cancel { reason: reason.to_owned() }, actor).await
+        self.cancel_on(run_id, actor, reason, Terms::default()).await
+    }
+
+    /// Ends a run, as [`cancel`](Self::cancel) does, on terms.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::MovedOn`] and [`Rejected::OtherRequest`] by the terms; otherwise as [`cancel`](Self::cancel).
+    pub async fn cancel_on(
+        &self,
+        run_id: RunId,
+        actor: &str,
+        reason: &str,
+        terms: Terms,
+    ) -> Result<(), EngineError> {
+        self.ask_on(run_id, Command::Cancel { reason: reason.to_owned() }, actor, terms).await
     }
 
     /// Decides about a parked run.
@@ -237,7 +253,22 @@ impl Engine {
     ///
     /// [`Rejected::NotParked`] and [`Rejected::NotSkippable`]; otherwise see [`EngineError`].
     pub async fn resolve(&self, run_id: RunId, decision: Decision, actor: &str) -> Result<(), EngineError> {
-        self.ask(run_id, Command::Resolve(decision), actor).await
+        self.resolve_on(run_id, decision, actor, Terms::default()).await
+    }
+
+    /// Decides about a parked run, as [`resolve`](Self::resolve) does, on terms.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::MovedOn`] and [`Rejected::OtherRequest`] by the terms; otherwise as [`resolve`](Self::resolve).
+    pub async fn resolve_on(
+        &self,
+        run_id: RunId,
+        decision: Decision,
+        actor: &str,
+        terms: Terms,
+    ) -> Result<(), EngineError> {
+        self.ask_on(run_id, Command::Resolve(decision), actor, terms).await
     }
 
     /// Returns a run as its log shows it; None when there is none.
@@ -404,10 +435,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns what one of these names started before, if one did.
-    pub(crate) async fn claimed_before(&self, claims: &[String]) -> Result<Option<Triggered>, EngineError> {
+    /// Returns what the same request led to before.
+    pub(crate) async fn claimed_before(&self, claims: &[Claim]) -> Result<Option<Triggered>, EngineError> {
         for claim in claims {
-            if let Some(run_id) = self.shared.parts.store.claimed(claim).await? {
+            if let Some(run_id) = claim.asked_before(&*self.shared.parts.store).await? {
                 return Ok(Some(Triggered { run_id, fresh: false }));
             }
         }
@@ -419,7 +450,7 @@ impl Engine {
         lane_id: &LaneId,
         command: Command,
         actor: &str,
-        claims: Vec<String>,
+        claims: Vec<Claim>,
     ) -> Result<Triggered, EngineError> {
         let Self { shared } = self;
         if shared.stop.is_cancelled() {
@@ -443,14 +474,14 @@ impl Engine {
         lane_id: &LaneId,
         command: Command,
         actor: &str,
-        claims: Vec<String>,
+        claims: Vec<Claim>,
     ) -> Result<Triggered, EngineError> {
         let Self { shared } = self;
         let run_id = shared.next_run_id();
         // Reserved before it is recorded, so that no sweep takes the run's first objects for garbage.
         let is_rollback = matches!(&command, Command::Relaunch(relaunch) if relaunch.promoted_from.is_none());
         let reserved = shared.admit(run_id, lane_id, is_rollback)?;
-        match self.record_first(lane_id, run_id, command, actor, claims).await {
+        match self.record_first(lane_id, run_id, command, actor, &claims).await {
             Ok((run, since_ms)) => {
                 shared.spawn(run, since_ms, true, reserved);
                 Ok(Triggered { run_id, fresh: true })
@@ -460,7 +491,8 @@ impl Engine {
                 shared.driven().remove(&run_id);
                 match error {
                     EngineError::Append(AppendError::Claimed { by, .. }) => {
-                        Ok(Triggered { run_id: by, fresh: false })
+                        let claimed = self.claimed_before(&claims).await?;
+                        Ok(claimed.unwrap_or(Triggered { run_id: by, fresh: false }))
                     }
                     error => Err(error),
                 }
@@ -474,21 +506,33 @@ impl Engine {
         run_id: RunId,
         command: Command,
         actor: &str,
-        claims: Vec<String>,
+        claims: &[Claim],
     ) -> Result<(Run, u64), EngineError> {
         let Self { shared } = self;
         let lane = shared.parts.store.lane(lane_id).await?;
         let now_ms = shared.parts.clock.now_ms();
         let events = decide(&lane, None, command, now_ms)?;
-        let append =
-            crate::ports::Append { claims, ..append(&*shared.parts.clock, run_id, 0, events, now_ms, actor) };
+        let mut append = append(&*shared.parts.clock, run_id, 0, events, now_ms, actor);
+        claims.iter().for_each(|claim| claim.mark(&mut append));
         // A push is refused on a full disk, not kept waiting: what can't be recorded must not be done.
         let envelopes = shared.parts.store.append(append).await.map_err(EngineError::Append)?;
         let run = replay_all(&envelopes)?.ok_or(EngineError::NoSuchRun(run_id))?;
         Ok((run, now_ms))
     }
 
-    pub(crate) async fn ask(&self, run_id: RunId, command: Command, actor: &str) -> Result<(), EngineError> {
+    pub(crate) async fn ask_on(
+        &self,
+        run_id: RunId,
+        command: Command,
+        actor: &str,
+        terms: Terms,
+    ) -> Result<(), EngineError> {
+        // A run that has ended has nobody to ask, and still answers what was asked before.
+        if let Some(claim) = &terms.claim
+            && claim.asked_before(&*self.shared.parts.store).await?.is_some()
+        {
+            return Ok(());
+        }
         let Some(handle) = self.shared.handle(run_id) else {
             let (run, _) = self.shared.load(run_id).await?.ok_or(EngineError::NoSuchRun(run_id))?;
             return Err(match run.is_closed() {
@@ -498,7 +542,7 @@ impl Engine {
             });
         };
         let (reply, answer) = oneshot::channel();
-        let request = Request { command, actor: actor.to_owned(), reply };
+        let request = Request { command, actor: actor.to_owned(), terms, reply };
         handle.mailbox.send(request).await.map_err(|_| EngineError::Stopping)?;
         answer.await.map_err(|_| EngineError::Stopping)?
     }

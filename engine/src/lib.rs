@@ -22,14 +22,19 @@ pub mod ports;
 pub mod retention;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+#[cfg(feature = "schema")]
+mod schema;
 mod sweep;
+mod terms;
 pub mod timeline;
 mod wording;
 
 pub use control::Promotion;
 pub use engine::{Engine, EngineError, Parts, Triggered};
+pub use ledger::{ledger_at_rest, record_at_rest};
 pub use limits::Limits;
 pub use sweep::{Swept, sweep_at_rest};
+pub use terms::{Claim, Terms};
 
 /// Tells whether this thread is broken on purpose in the way that is named; never, in what people run.
 #[cfg(feature = "sabotage")]

@@ -26,6 +26,7 @@ use crate::docker::{explain, is_conflict, is_not_found, is_unreachable, message}
 use crate::dockerfile::{self, Dockerfile};
 use crate::plan::{self, ImageName};
 use crate::registry;
+use crate::secrets::exposed;
 use crate::stopped::Stopped;
 
 /// Remembers in the image that its Dockerfile was generated.
@@ -45,6 +46,10 @@ async fn try_run(context: &Context, order: &Order, output: &Output) -> Result<Bu
     if let Some(built) = find(context, order, &name).await.map_err(Stopped::Errored)? {
         output.line(&format!("{name} is built already"));
         return Ok(built);
+    }
+    // What is a secret now need not have been one at the checkout.
+    if let Some(leak) = exposed(&context.secrets, settings) {
+        return Err(Stopped::failed(leak));
     }
     let dockerfile = choose_dockerfile(context, order, settings).await?;
     if let Dockerfile::Generated(text) = &dockerfile {

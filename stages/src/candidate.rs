@@ -21,6 +21,7 @@ use crate::container;
 use crate::context::Context;
 use crate::docker::{explain, is_conflict, is_not_found, message, status};
 use crate::plan;
+use crate::secret_files::SecretFiles;
 use crate::stopped::Stopped;
 
 /// So many taken ports in a row mean that something else is wrong.
@@ -122,6 +123,7 @@ pub(crate) async fn create(
     output: &Output,
 ) -> Result<Found, Stopped> {
     let image = image_of(order)?;
+    let files = SecretFiles::of(context, settings, settings.deploy.read_only)?;
     container::ensure_image(context, &image, &settings.registry, output).await?;
     let promised = promised_ports(context, order).await.map_err(Stopped::Errored)?;
     let free = plan::ports(order.run.id).filter(|port| !promised.contains(port) && is_free(*port));
@@ -132,9 +134,10 @@ pub(crate) async fn create(
         match docker.ask(docker.api().create_container(Some(options), body)).await {
             Ok(_) => {}
             // Another try of the same attempt was faster.
-            Err(error) if is_conflict(&error) => return adopt(context, order, name).await,
+            Err(error) if is_conflict(&error) => return adopt(context, order, name, &files).await,
             Err(error) => return Err(refuse("making the container of the candidate", &error)),
         }
+        files.lay_into(context, name).await?;
         match start(context, name).await? {
             Start::Started => return found(context, name).await,
             Start::PortTaken => {
@@ -174,13 +177,18 @@ pub(crate) async fn create_at(
 }
 
 /// Takes a container that is there already for the order's own, and starts it if need be.
-async fn adopt(context: &Context, order: &Order, name: &str) -> Result<Found, Stopped> {
+async fn adopt(context: &Context, order: &Order, name: &str, files: &SecretFiles) -> Result<Found, Stopped> {
     let container = found(context, name).await?;
     if !plan::is_of(order, Some(&container.labels)) {
         return Err(foreign(name));
     }
-    if container.is_new() && start(context, name).await? == Start::PortTaken {
-        return Err(Stopped::errored(format!("the port of the container {name} was taken in the meantime")));
+    if container.is_new() {
+        files.lay_into(context, name).await?;
+        if start(context, name).await? == Start::PortTaken {
+            return Err(Stopped::errored(format!(
+                "the port of the container {name} was taken in the meantime"
+            )));
+        }
     }
     found(context, name).await
 }

@@ -17,8 +17,9 @@ use tokio::io::AsyncWriteExt;
 
 use crate::config;
 use crate::context::Context;
-use crate::git::{self, GitError, Place};
+use crate::git::{self, Access, GitError, Place};
 use crate::lines::clip;
+use crate::secrets::exposed;
 use crate::stopped::Stopped;
 
 /// A commit's entry that is a submodule.
@@ -40,7 +41,7 @@ struct Marker {
 impl From<GitError> for Stopped {
     fn from(error: GitError) -> Self {
         match &error {
-            GitError::NotASha(_) => Self::failed(error.to_string()),
+            GitError::NotASha(_) | GitError::Credential(_) => Self::failed(error.to_string()),
             _ => Self::errored(described(&error)),
         }
     }
@@ -85,7 +86,8 @@ async fn repository(context: &Context, order: &Order) -> Result<PathBuf, Stopped
             path.display()
         ))),
         Place::Remote(url) => {
-            git::fetch_commit(&context.data, &url, &commit.sha).await.map_err(|error| match &error {
+            let access = access(context, &order.run.lane.app, &url)?;
+            git::fetch_commit(&context.data, &url, &commit.sha, &access).await.map_err(|error| match &error {
                 GitError::Refused { said, .. } if git::is_answer(said) => Stopped::failed(format!(
                     "the repository can't be fetched: {said}; check its address, and that this machine may read it"
                 )),
@@ -93,6 +95,15 @@ async fn repository(context: &Context, order: &Order) -> Result<PathBuf, Stopped
             })
         }
     }
+}
+
+/// Returns what opens the repository of an app.
+fn access(context: &Context, app: &str, url: &str) -> Result<Access, Stopped> {
+    let Some(name) = context.keys.of(app, url) else { return Ok(Access::own()) };
+    let credential = context.secrets.get(&name).map_err(|missing| {
+        Stopped::failed(format!("the repository can't be fetched: {missing}, or register the app without it"))
+    })?;
+    Ok(Access::with(app, url, credential, &context.data)?)
 }
 
 async fn check_out(context: &Context, order: &Order, output: &Output) -> Result<Marker, Stopped> {
@@ -123,11 +134,15 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Reads the configuration of the commit that lies there.
 fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
     match config::read_at_checkout(&context.source_dir(order.run.id), &order.run.lane.app) {
-        Ok((settings, configured_by)) => Outcome::Succeeded(Facts::Checkout(Checkout {
-            tree: marker.tree,
-            settings: Box::new(settings.for_environment(&order.run.lane.env)),
-            configured_by,
-        })),
+        // Before they are recorded.
+        Ok((settings, configured_by)) => match exposed(&context.secrets, &settings) {
+            Some(leak) => Outcome::failed(format!("{configured_by}: {leak}")),
+            None => Outcome::Succeeded(Facts::Checkout(Checkout {
+                tree: marker.tree,
+                settings: Box::new(settings.for_environment(&order.run.lane.env)),
+                configured_by,
+            })),
+        },
         Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HostConfig};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
     LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
@@ -23,9 +23,11 @@ use landfall_engine::core::settings::RegistrySettings;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{Order, Output};
 
+use crate::confinement::{self, Limits};
 use crate::context::Context;
 use crate::docker;
 use crate::plan;
+use crate::secret_files::SecretFiles;
 use crate::stopped::Stopped;
 
 pub(crate) mod files;
@@ -53,6 +55,8 @@ pub(crate) struct OneShot<'a> {
     pub(crate) registry: &'a RegistrySettings,
     /// What it gets through its stdin; its body is made ready for that by [`files::expect`].
     pub(crate) files: Option<files::Files>,
+    /// What is laid into it before it starts.
+    pub(crate) secret_files: SecretFiles,
     /// Whose it is.
     pub(crate) order: &'a Order,
 }
@@ -99,8 +103,8 @@ pub(crate) enum Standing {
     Ended(Ended),
 }
 
-/// Returns what every one-shot container has: our labels, an init that passes signals on, bounded output, and
-/// no way to more rights. The command is run by the shell, from `script`.
+/// Returns what every one-shot container has: our labels, an init that passes signals on, bounded output, the usual
+/// limits, and no way to more rights. The command is run by the shell, from `script`.
 pub(crate) fn basis(order: &Order, image: &str, script: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(image.to_owned()),
@@ -110,12 +114,7 @@ pub(crate) fn basis(order: &Order, image: &str, script: &str) -> ContainerCreate
         labels: Some(plan::labels(order)),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        host_config: Some(HostConfig {
-            init: Some(true),
-            log_config: Some(plan::log_config()),
-            security_opt: Some(vec!["no-new-privileges".into()]),
-            ..HostConfig::default()
-        }),
+        host_config: Some(confinement::host_config(Limits::USUAL)),
         ..ContainerCreateBody::default()
     }
 }
@@ -136,7 +135,10 @@ pub(crate) async fn run_to_end(
     ensure_image(context, &image, shot.registry, output).await?;
     let name = shot.name.clone();
     create(context, &name, shot.body).await?;
-    let started = start(context, &name, shot.files, output).await;
+    let started = match shot.secret_files.lay_into(context, &name).await {
+        Ok(()) => start(context, &name, shot.files, output).await,
+        Err(stopped) => Err(stopped),
+    };
     if let Err(Stopped::Failed(_)) = &started {
         // It never ran, so nothing is lost with it. After "no answer" a probe has to find it.
         let _ = remove(context, shot.order, &name).await;

@@ -31,6 +31,7 @@ use crate::deploy;
 use crate::docker::DockerError;
 use crate::docker::DockerHandle;
 use crate::evidence;
+use crate::git::RepositoryKeys;
 use crate::go_live;
 use crate::notify;
 use crate::proxy::ProxyClient;
@@ -100,6 +101,7 @@ impl FlaskStages {
             docker,
             http,
             secrets: Arc::new(config.secrets),
+            keys: RepositoryKeys::default(),
             proxy: ProxyClient::new(config.proxy_socket),
             data: config.data,
         };
@@ -111,8 +113,25 @@ impl FlaskStages {
         &self.context.docker
     }
 
-    fn masker(&self, run: &Run) -> Masker {
-        self.context.secrets.masker(run.settings.as_deref())
+    /// Returns the list of what opens the apps' repositories, which is empty at first.
+    pub fn repository_keys(&self) -> &RepositoryKeys {
+        &self.context.keys
+    }
+
+    /// Returns what a run works with, and what hides its secrets.
+    async fn within(&self, run: &Run) -> Result<(Context, Masker), String> {
+        let context = self.context.of(&run.lane).await?;
+        let masker = context.secrets.masker(run.settings.as_deref());
+        Ok((context, masker))
+    }
+
+    /// Returns the same for what has to be done even when the vault can't be opened, as taking the traffic back is.
+    /// Without a masker nothing that others said may be shown.
+    async fn within_or_without(&self, run: &Run) -> (Context, Result<Masker, String>) {
+        match self.within(run).await {
+            Ok((context, masker)) => (context, Ok(masker)),
+            Err(reason) => (self.context.clone(), Err(reason)),
+        }
     }
 
     async fn concluded(&self, order: &Order, masker: &Masker, outcome: Outcome) -> Outcome {
@@ -138,9 +157,12 @@ impl FlaskStages {
 #[async_trait]
 impl StageExecutor for FlaskStages {
     async fn execute(&self, order: &Order, output: &Output) -> Outcome {
-        let (context, masker) = (&self.context, self.masker(&order.run));
+        let (context, masker) = &match self.within(&order.run).await {
+            Ok(within) => within,
+            Err(reason) => return Outcome::errored(reason),
+        };
         self.clear(order).await;
-        let shown = shown(&masker, output);
+        let shown = shown(masker, output);
         let outcome = match order.stage {
             Stage::Checkout => checkout::run(context, order, &shown).await,
             Stage::Test => test::run(context, order, &shown).await,
@@ -153,11 +175,11 @@ impl StageExecutor for FlaskStages {
             Stage::PublicSmoke => public_smoke::run(context, order, &shown).await,
         };
         shown.finish();
-        self.concluded(order, &masker, outcome).await
+        self.concluded(order, masker, outcome).await
     }
 
     async fn probe(&self, order: &Order) -> Result<Probe, String> {
-        let (context, masker) = (&self.context, self.masker(&order.run));
+        let (context, masker) = &self.within(&order.run).await?;
         let probe = match order.stage {
             Stage::Checkout => checkout::probe(context, order).await,
             Stage::Test => test::probe(context, order).await,
@@ -170,7 +192,7 @@ impl StageExecutor for FlaskStages {
             Stage::PublicSmoke => public_smoke::probe(context, order).await,
         };
         match probe {
-            Ok(Probe::Done(outcome)) => Ok(Probe::Done(self.concluded(order, &masker, outcome).await)),
+            Ok(Probe::Done(outcome)) => Ok(Probe::Done(self.concluded(order, masker, outcome).await)),
             Ok(Probe::Unknown(evidence)) => Ok(Probe::Unknown(masker.mask(&evidence))),
             Ok(probe @ (Probe::NotStarted | Probe::Running)) => Ok(probe),
             Err(reason) => Err(masker.mask(&reason)),
@@ -178,8 +200,11 @@ impl StageExecutor for FlaskStages {
     }
 
     async fn attach(&self, order: &Order, output: &Output) -> Outcome {
-        let (context, masker) = (&self.context, self.masker(&order.run));
-        let shown = shown(&masker, output);
+        let (context, masker) = &match self.within(&order.run).await {
+            Ok(within) => within,
+            Err(reason) => return Outcome::errored(reason),
+        };
+        let shown = shown(masker, output);
         let outcome = match order.stage {
             Stage::Test => test::attach(context, order, &shown).await,
             Stage::ReleaseCommand => release_command::attach(context, order, &shown).await,
@@ -195,11 +220,11 @@ impl StageExecutor for FlaskStages {
             }
         };
         shown.finish();
-        self.concluded(order, &masker, outcome).await
+        self.concluded(order, masker, outcome).await
     }
 
     async fn undo(&self, order: &Order) -> Result<(), String> {
-        let context = &self.context;
+        let (context, masker) = &self.within_or_without(&order.run).await;
         let undone = match order.stage {
             Stage::Checkout => checkout::undo(context, order).await,
             Stage::Test => test::undo(context, order).await,
@@ -211,24 +236,34 @@ impl StageExecutor for FlaskStages {
             Stage::GoLive => go_live::undo(context, order).await,
             Stage::PublicSmoke => public_smoke::undo(context, order).await,
         };
-        undone.map_err(|reason| self.masker(&order.run).mask(&reason))
+        undone.map_err(|reason| told(masker, &reason))
     }
 
     async fn rollback(&self, order: &RollbackOrder, output: &Output) -> RollbackOutcome {
-        let masker = self.masker(&order.run);
-        let shown = shown(&masker, output);
-        let outcome = rollback::run(&self.context, order, &shown).await;
+        let (context, masker) = self.within_or_without(&order.run).await;
+        let shown = match &masker {
+            Ok(masker) => shown(masker, output),
+            Err(reason) => {
+                output.line(&format!(
+                    "what is printed here is not shown, since secrets can't be hidden: {reason}"
+                ));
+                Output::new(Box::new(Unshown))
+            }
+        };
+        let outcome = rollback::run(&context, order, &shown).await;
         shown.finish();
         match outcome {
             RollbackOutcome::Succeeded { serving, proof } => {
-                RollbackOutcome::Succeeded { serving, proof: masker.mask(&proof) }
+                RollbackOutcome::Succeeded { serving, proof: told(&masker, &proof) }
             }
-            RollbackOutcome::Errored { reason } => RollbackOutcome::Errored { reason: masker.mask(&reason) },
+            RollbackOutcome::Errored { reason } => {
+                RollbackOutcome::Errored { reason: told(&masker, &reason) }
+            }
         }
     }
 
     async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
-        notify::run(&self.context, order).await
+        notify::run(&self.context.of(&order.run.lane).await?, order).await
     }
 
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String> {
@@ -253,6 +288,28 @@ impl OutputWriter for Onward {
 
     fn finish(&mut self) -> Result<OutputRef, BoxError> {
         Ok(OutputRef { len: 0, sha256: String::new() })
+    }
+}
+
+/// Drops lines in which nobody knows what to hide.
+#[derive(Debug)]
+struct Unshown;
+
+impl OutputWriter for Unshown {
+    fn line(&mut self, _: &str) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<OutputRef, BoxError> {
+        Ok(OutputRef { len: 0, sha256: String::new() })
+    }
+}
+
+/// Returns what may be told of a text when the vault may be closed.
+fn told(masker: &Result<Masker, String>, text: &str) -> String {
+    match masker {
+        Ok(masker) => masker.mask(text),
+        Err(reason) => format!("what was said is not shown, since secrets can't be hidden: {reason}"),
     }
 }
 

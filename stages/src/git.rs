@@ -13,12 +13,25 @@ use tokio::process::Command;
 
 use crate::lines::clip;
 
+mod access;
+mod changes;
+mod heads;
 mod remote;
 
+pub use access::Access;
+pub use access::RepositoryKeys;
+pub use changes::changed_paths;
+pub use changes::message;
+pub use heads::Heads;
+pub use heads::branch_heads;
+pub use heads::remote_heads;
+pub use remote::FSCK_LENIENT;
 pub(crate) use remote::Place;
+pub use remote::at_hand;
 pub(crate) use remote::fetch_commit;
 pub(crate) use remote::is_answer;
 pub(crate) use remote::place;
+pub use remote::without_credentials;
 
 /// A commit that is checked out somewhere, and its branch.
 pub type Head = Commit;
@@ -51,9 +64,18 @@ const ENV_PASSED: [&str; 20] = [
 ];
 
 /// Given on every command line, where they win over every file.
-const CONFIG: [&str; 8] = [
+const CONFIG: [&str; 14] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
+    // No file of a repository is laid out under a name that some file system takes for `.git`.
+    "core.protectHFS=true",
+    "core.protectNTFS=true",
+    // The environment says so already; this holds for a git that git starts with another environment.
+    "protocol.ext.allow=never",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    // A mirror has no use for what a repository says of other addresses.
+    "transfer.bundleURI=false",
     "core.attributesFile=/dev/null",
     "core.sparseCheckout=false",
     "core.autocrlf=false",
@@ -89,6 +111,9 @@ pub enum GitError {
         /// What git said, on one line and without credentials.
         said: String,
     },
+    /// The repository, or what opens it, can't be used. **Fix what is known of the app.**
+    #[error("the repository can't be asked: {0}")]
+    Credential(String),
     /// The hash is not one that names a commit for ever. **Fix the caller.**
     #[error("{0:?} is not a full commit hash (40 or 64 hex digits)")]
     NotASha(String),
@@ -315,7 +340,7 @@ fn one_line(stderr: &str) -> String {
         .filter(|line| !line.is_empty() && !line.starts_with("hint:"))
         .collect();
     let joined = if lines.is_empty() { "git gave no reason".to_owned() } else { lines.join("; ") };
-    clip(&remote::without_credentials(&joined), 2_000)
+    clip(&without_credentials(&joined), 2_000)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -16,6 +16,8 @@ use landfall_engine::core::settings::Settings;
 use landfall_engine::ports::Order;
 use uuid::Uuid;
 
+use crate::confinement::{self, Limits};
+
 /// Whose object it is: the id of the log. Nothing without it is ever touched.
 pub(crate) const LABEL_LOG: &str = "landfall.log";
 /// The run that made it.
@@ -45,8 +47,6 @@ const PORT_COUNT: u16 = 10_000;
 /// Output that is kept for each container: enough to read it again after a crash, too little to fill a disk.
 const LOG_MAX_SIZE: &str = "20m";
 const LOG_MAX_FILES: &str = "2";
-
-const MIB: u64 = 1024 * 1024;
 
 /// Returns the settings of the order's run, which every stage after the checkout needs.
 pub(crate) fn settings(order: &Order) -> Result<&Settings, String> {
@@ -211,31 +211,25 @@ pub(crate) fn candidate(
 ) -> ContainerCreateBody {
     let inside = format!("{}/tcp", settings.proxy.app_port);
     let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.to_string()) };
-    let memory =
-        settings.deploy.memory_mb.map(|mb| i64::try_from(mb.saturating_mul(MIB)).unwrap_or(i64::MAX));
     let mut labels = labels(order);
     labels.insert(LABEL_PORT.into(), port.to_string());
+    let mut host = HostConfig {
+        port_bindings: Some(HashMap::from([(inside.clone(), Some(vec![binding]))])),
+        // A Docker that comes back after its own kill -9 stops what it finds running and takes that for a
+        // person's stop, so "unless stopped" would leave the app down.
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::ALWAYS),
+            maximum_retry_count: None,
+        }),
+        ..confinement::host_config(Limits::of_app(&settings.deploy))
+    };
+    confinement::make_read_only(&mut host, settings);
     ContainerCreateBody {
         image: Some(image.to_owned()),
         env: Some(environment(env)),
         labels: Some(labels),
-        exposed_ports: Some(vec![inside.clone()]),
-        host_config: Some(HostConfig {
-            port_bindings: Some(HashMap::from([(inside, Some(vec![binding]))])),
-            // A Docker that comes back after its own kill -9 stops what it finds running and takes that for a
-            // person's stop, so "unless stopped" would leave the app down.
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::ALWAYS),
-                maximum_retry_count: None,
-            }),
-            memory,
-            // Without it an app that grows past its limit thrashes in swap instead of being ended.
-            memory_swap: memory,
-            init: Some(true),
-            log_config: Some(log_config()),
-            security_opt: Some(vec!["no-new-privileges".into()]),
-            ..HostConfig::default()
-        }),
+        exposed_ports: Some(vec![inside]),
+        host_config: Some(host),
         ..ContainerCreateBody::default()
     }
 }

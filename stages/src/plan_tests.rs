@@ -166,9 +166,12 @@ fn the_candidate_is_reached_from_this_machine_alone() {
             "RestartPolicy": { "Name": "always" },
             "Memory": 268_435_456,
             "MemorySwap": 268_435_456,
+            "PidsLimit": 4_096,
             "Init": true,
             "LogConfig": { "Type": "json-file", "Config": { "max-size": "20m", "max-file": "2" } },
             "SecurityOpt": ["no-new-privileges"],
+            "CapDrop": ["ALL"],
+            "CapAdd": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"],
         },
     });
     assert_eq!(text, expected);

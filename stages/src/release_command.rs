@@ -12,10 +12,12 @@ use landfall_engine::core::facts::{Facts, Failure};
 use landfall_engine::core::settings::{ReleaseSettings, Settings};
 use landfall_engine::ports::{Clock, Order, Output, Probe, SystemClock};
 
+use crate::confinement::Limits;
 use crate::container::{self, Ended, OneShot, SEND_MARK, Standing};
 use crate::context::Context;
 use crate::deploy;
 use crate::plan;
+use crate::secret_files::SecretFiles;
 use crate::stopped::Stopped;
 
 /// How long a command that is out of time may clear up behind itself before it is killed.
@@ -103,7 +105,9 @@ async fn run_once(context: &Context, order: &Order, output: &Output) -> Result<O
     let mut body = container::basis(order, &image.by_digest(), &SCRIPT.replace("SEND_MARK", SEND_MARK));
     body.cmd.get_or_insert_default().extend(["sh".to_owned(), release.command.clone()]);
     body.env = Some(plan::environment(&deploy::environment(context, order, settings)?));
-    let shot = OneShot { name, body, registry: &settings.registry, files: None, order };
+    Limits::of_app(&settings.deploy).apply(body.host_config.get_or_insert_default());
+    let secret_files = SecretFiles::of(context, settings, false)?;
+    let shot = OneShot { name, body, registry: &settings.registry, files: None, secret_files, order };
     Ok(outcome(release, container::run_to_end(context, shot, output).await?))
 }
 

@@ -13,11 +13,13 @@ use landfall_engine::core::command::Outcome;
 use landfall_engine::core::settings::{Settings, TestSettings};
 use landfall_engine::ports::{Order, Output, Probe};
 
+use crate::confinement::Limits;
 use crate::container::files::{self, Files};
 use crate::container::{self, Ended, OneShot, Standing};
 use crate::context::Context;
 use crate::deps::{self, Dependencies};
 use crate::junit::Report;
+use crate::secret_files::SecretFiles;
 use crate::stopped::Stopped;
 use crate::{host_test, junit, plan};
 
@@ -36,13 +38,8 @@ const PIP_CACHE: &str = "/landfall/pip-cache";
 /// The volume of that.
 const PIP_CACHE_VOLUME: &str = "landfall-pip-cache";
 
-const MIB: u64 = 1024 * 1024;
-
 /// A report of ten thousand failing tests has a tenth of this.
 const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// CPU time is dealt out in slices of this length, in microseconds: Docker's own.
-const CPU_PERIOD_US: i64 = 100_000;
 
 /// Runs the tests, or follows or reads what is there already.
 pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
@@ -147,6 +144,7 @@ async fn prepared<'a>(
         name,
         body: body(order, &settings.test, needed.as_ref(), &source),
         registry: &settings.registry,
+        secret_files: SecretFiles::default(),
         files: Some(laid_in(&settings.test, needed.as_ref(), &source)),
         order,
     })
@@ -174,16 +172,8 @@ fn body(
     // The source is laid in as root's, and an image of the app's own may run as somebody else.
     body.user = Some("0:0".into());
     body.env = Some(plan::environment(&in_container(order, settings, source)));
-    let memory = i64::try_from(settings.memory_mb.saturating_mul(MIB)).unwrap_or(i64::MAX);
     let host = body.host_config.get_or_insert_default();
-    host.memory = Some(memory);
-    // Without it as much again could be swapped, and the limit would make tests slow instead of ending them.
-    host.memory_swap = Some(memory);
-    host.pids_limit = Some(i64::try_from(settings.pids).unwrap_or(i64::MAX));
-    // A quota, not `NanoCpus`: Docker refuses that one when it is more than the machine has.
-    host.cpu_period = Some(CPU_PERIOD_US);
-    host.cpu_quota =
-        Some(i64::try_from(settings.cpu_millis).unwrap_or(i64::MAX).saturating_mul(CPU_PERIOD_US / 1_000));
+    Limits::of_tests(settings).apply(host);
     host.mounts = needed.map(|needed| {
         let cache = volumes::mount(PIP_CACHE_VOLUME.into(), PIP_CACHE, plan::shared_labels(order.log_id));
         vec![volumes::of(order, needed, DEPS), cache]

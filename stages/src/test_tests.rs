@@ -44,6 +44,7 @@ fn the_container_has_limits_an_init_a_bounded_log_and_no_way_to_more_rights() {
     );
     assert_eq!((host.init, host.auto_remove, host.privileged), (Some(true), None, None));
     assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+    assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
     assert!(host.log_config.unwrap().config.unwrap().contains_key("max-size"));
     let mounts = host.mounts.unwrap();
     let mounts: Vec<_> = mounts.iter().map(|m| (m.typ, m.source.as_deref(), m.target.as_deref())).collect();

@@ -314,8 +314,9 @@ fn refuse_strangers(folder: &Path) -> Result<(), OpenError> {
     }
     for entry in fs::read_dir(folder).map_err(failed)? {
         match entry.map_err(failed)?.file_name().to_str() {
-            // A start that was cut short leaves no more than these, and a new file system has a folder of its own.
-            Some("LOCK" | "META.new" | "lost+found") => {}
+            // A start that was cut short leaves no more than these, and a new file system has a folder of its own. A
+            // traffic proxy that is kept by systemd may have been there first.
+            Some("LOCK" | "META.new" | "lost+found" | "proxy") => {}
             Some("log") => {
                 let reason = "it has a log and no META; restore META from a copy of the folder";
                 return Err(not_landfall(folder, reason));

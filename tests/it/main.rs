@@ -10,4 +10,5 @@ mod limits;
 mod poison;
 mod real;
 mod replay;
+mod systemd;
 mod world;

@@ -604,7 +604,7 @@ impl Machine {
         let (book, unanswered) = (self.book.clone(), self.unanswered.clone());
         tokio::spawn(async move {
             let trigger = push.trigger.clone();
-            let answered = match engine.trigger(*push, "ada", claim.clone()).await {
+            let answered = match engine.trigger(*push, "ada", claim.clone().map(Into::into)).await {
                 Ok(triggered) => {
                     book.triggered(&trigger, claim.as_deref(), triggered.run_id);
                     true

@@ -1,5 +1,6 @@
 //! What each command does. Reading goes through [`source`], changing through [`world`].
 
+pub mod app;
 pub mod backup;
 pub mod control;
 pub mod decide;
@@ -8,6 +9,8 @@ pub mod feed;
 pub mod follow;
 pub mod hook;
 pub mod ids;
+pub mod installation;
+pub mod ledger;
 pub mod logs;
 pub mod parked;
 pub mod proxy;
@@ -17,12 +20,14 @@ pub mod restore;
 pub mod rollback;
 pub mod run;
 pub mod runs;
+pub mod secret;
 pub mod serve;
 pub mod show;
 pub mod source;
 pub mod stdout;
 pub mod target;
 pub mod through;
+pub mod token;
 pub mod verify;
 pub mod version;
 pub mod world;
@@ -75,6 +80,10 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
             decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await
         }
         Command::Rollback(args) => rollback::run(&global, args).await,
+        Command::App(args) => app::run(&global, args.command).await,
+        Command::Token(args) => token::run(&global, args.command).await,
+        Command::Ledger(args) => ledger::run(&global, args).await,
+        Command::Secret(args) => secret::run(&global, args).await,
         Command::Prune(args) => prune::run(&global, args).await,
         Command::Backup(args) => backup::run(&global, args).await,
         Command::Restore(args) => restore::run(&global, args).await,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
+use landfall_stages::secrets::KEY_VARIABLE;
 use landfall_store::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
@@ -18,8 +19,12 @@ use crate::compose::{ComposeOptions, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
 use crate::git_remote::{GitRemote, HookError};
+use crate::hooks::Hooks;
 use crate::limits::LimitArgs;
-use crate::server::{App, Server, serve_app};
+use crate::server::{App, FailedLogins, Places, Server, serve_app};
+use crate::server_config::{SERVER_CONFIG, ServerConfig};
+use crate::service;
+use crate::sources::Sources;
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -37,12 +42,23 @@ pub struct ServeArgs {
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
+    /// File with the key of the secrets that were set. Default: the systemd credential landfall.key, else
+    /// ~/.config/landfall/vault.key (root: /etc/landfall/vault.key), which the first secret makes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = KEY_VARIABLE, hide_env_values = true)]
+    pub vault_key: Option<PathBuf>,
+    /// Start no traffic proxy: adopt the one that somebody else keeps running on DATA/proxy, such as systemd.
+    #[arg(long, conflicts_with = "proxy_listen")]
+    pub adopt_proxy: bool,
     /// The data folder was restored from a backup, and no other server works on its log any more.
     #[arg(long)]
     pub take_over: bool,
     /// File with the token that opens the API. Default: $LANDFALL_TOKEN, else DATA/token, which is made.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    /// File with the apps of this server, `[apps.NAME]` with the fields of `PUT /v1/apps/NAME`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
     /// How much is taken on.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -71,12 +87,15 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
     let data = data_folder(global)?;
     let exe =
         std::env::current_exe().map_err(|error| Fault::io("could not tell which program this is", error))?;
+    let config = args.config.as_deref().map(ServerConfig::read).transpose().map_err(not_started)?;
     // Before anything else: a port that is taken must not have started a proxy.
     let server = Server::bind(args.listen).await.map_err(not_started)?;
     let options = ComposeOptions {
         data: data.clone(),
         secrets: args.secrets.clone(),
+        vault_key: args.vault_key.clone(),
         proxy_listen: args.proxy_listen,
+        adopt_proxy: args.adopt_proxy,
         exe: exe.clone(),
         limits: args.limits.engine(),
         store: args.limits.store(),
@@ -87,7 +106,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
         );
     }
     let landfall = Landfall::open(options).await.map_err(not_started)?;
-    let served = serve(&landfall, server, &data, &exe, &args, signals).await;
+    let served = serve(&landfall, server, &data, &exe, &args, config.unwrap_or_default(), signals).await;
     landfall.shutdown().await;
     served
 }
@@ -98,6 +117,7 @@ async fn serve(
     data: &Path,
     exe: &Path,
     args: &ServeArgs,
+    config: ServerConfig,
     mut signals: Signals,
 ) -> Result<u8, Fault> {
     let given = std::env::var(TOKEN_VARIABLE).ok();
@@ -108,16 +128,31 @@ async fn serve(
         engine: landfall.engine.clone(),
         outputs: Arc::clone(&landfall.outputs),
         data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
-        tokens: vec![token, local.clone()],
+        tokens: vec![token],
+        local: local.clone(),
+        failed_logins: FailedLogins::default(),
+        secrets: landfall.secrets.clone(),
         git: GitRemote::prepare(data, exe).map_err(not_started)?,
+        sources: Sources::new(data, landfall.secrets.clone()),
+        hooks: Hooks::default(),
+        places: Places::default(),
         stop: stop.clone(),
     });
+    for (name, known) in config.apps {
+        app.registers(&name, known, SERVER_CONFIG).await.map_err(|error| {
+            Fault::Usage(format!(
+                "[apps.{name}] of {SERVER_CONFIG} can't be used: {}",
+                error.problem().detail
+            ))
+        })?;
+    }
     let url = url_of(server.address());
     let _note = ServerNote::write(&url, &local, data).map_err(not_started)?;
     let mut serving = tokio::spawn(serve_app(server, app));
     // Whoever reads stdout may have gone; that is no reason not to serve.
     let _ = stdout::print(&greeting(&url, &origin, data, landfall));
     warn_when_open_to_others(args.listen);
+    service::ready();
     let code = tokio::select! {
         () = signals.any() => 0,
         reason = landfall.engine.halted() => {
@@ -127,6 +162,7 @@ async fn serve(
         }
         ended = &mut serving => return outcome(ended, 0),
     };
+    service::stopping();
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
     tokio::select! {

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use landfall_engine::Limits;
 use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{Lane, LaneId, Release};
+use landfall_engine::core::ledger::ledger_of;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{EventStore, RunQuery};
@@ -101,6 +102,18 @@ impl Source {
                 Err(Fault::NotFound(format!("there is no run {run_id}; `landfall runs` lists what there is")))
             }
             false => Ok(events),
+        }
+    }
+
+    /// Returns every decision about the installation, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when they can't be read.
+    pub async fn ledger(&self) -> Result<Vec<Envelope>, Fault> {
+        match self {
+            Self::Folder { log, .. } => Ok(log.events(ledger_of(log.log_id())).await?),
+            Self::Server(client) => Ok(client.ledger().await?.events),
         }
     }
 

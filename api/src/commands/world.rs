@@ -62,10 +62,19 @@ impl Access {
         }
         let exe = std::env::current_exe()
             .map_err(|error| Fault::io("could not tell which program this is", error))?;
-        let World { proxy_listen, secrets } = world.clone();
+        let World { proxy_listen, secrets, vault_key } = world.clone();
         let limits = LimitArgs::from_environment()?;
         let (limits, store) = (limits.engine(), limits.store());
-        let options = ComposeOptions { data: data.clone(), secrets, proxy_listen, exe, limits, store };
+        let options = ComposeOptions {
+            data: data.clone(),
+            secrets,
+            vault_key,
+            proxy_listen,
+            adopt_proxy: false,
+            exe,
+            limits,
+            store,
+        };
         let landfall = Landfall::open(options).await.map_err(Fault::not_had)?;
         Ok(Self::Here { landfall: Box::new(landfall), data })
     }
@@ -348,7 +357,7 @@ fn own_events(engine: Engine, run_id: RunId) -> Events {
 }
 
 /// Returns who asks, for the log.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty() && user != "engine");
     user.unwrap_or_else(|| "cli".into())
 }

@@ -6,18 +6,15 @@
 use std::io;
 use std::path::Path;
 
-use landfall_engine::core::run::RunId;
-use landfall_engine::ports::{BoxError, ReadError, RunQuery};
-use landfall_engine::{Engine, EngineError};
+use landfall_engine::EngineError;
+use landfall_engine::ports::BoxError;
 use uuid::Uuid;
 
 use super::heads::branch_heads;
 use super::telling::{self, TRIGGER, TriggerError};
 use super::waiting::Late;
 use crate::server::{App, app_name, bare_repository};
-
-/// Runs that are read at once on the way back to a branch's last push.
-const PAGE: usize = 200;
+use crate::sources::{Heard, last_heard};
 
 /// Triggers every branch head that was pushed and has no run. Call it before pushes are taken.
 pub async fn trigger_what_was_lost(app: &App) {
@@ -59,7 +56,8 @@ async fn catch_up_branch(
     if settings.as_ref().is_ok_and(|settings| settings.environment_of(branch).is_none()) {
         return Ok(());
     }
-    let Heard::No { before } = last_heard(&app.engine, name, branch, sha).await? else { return Ok(()) };
+    let heard = last_heard(&**app.engine.store(), name, branch, sha, |trigger| trigger == TRIGGER).await?;
+    let Heard::No { before } = heard else { return Ok(()) };
     // As when it was pushed: a configuration that can't be used is told by a run.
     let settings = match settings {
         Ok(settings) => settings,
@@ -84,33 +82,4 @@ async fn catch_up_branch(
         Err(error) => return Err(error.into()),
     }
     Ok(())
-}
-
-/// What the log knows of a branch's head.
-enum Heard {
-    /// The branch's last push, or a later trigger, led to a run of it.
-    Yes,
-    /// None did. The last push that led to a run was of this commit.
-    No { before: Option<String> },
-}
-
-async fn last_heard(engine: &Engine, app: &str, branch: &str, sha: &str) -> Result<Heard, ReadError> {
-    let mut before: Option<RunId> = None;
-    loop {
-        let query = RunQuery { app: Some(app.to_owned()), before, limit: PAGE, ..RunQuery::default() };
-        let page = engine.store().runs(query).await?;
-        let of_branch = page.iter().filter(|run| run.commit.branch.as_deref() == Some(branch));
-        for run in of_branch {
-            if run.commit.sha == sha {
-                return Ok(Heard::Yes);
-            }
-            if run.trigger == TRIGGER {
-                return Ok(Heard::No { before: Some(run.commit.sha.clone()) });
-            }
-        }
-        before = page.last().map(|run| run.id);
-        if page.len() < PAGE {
-            return Ok(Heard::No { before: None });
-        }
-    }
 }

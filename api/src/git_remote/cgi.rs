@@ -16,6 +16,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt;
+use landfall_stages::git::FSCK_LENIENT;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -126,15 +127,23 @@ fn environment(
 }
 
 /// Settings of git that win over what is in the repository.
-fn settings(hooks: &Path) -> Vec<(&'static str, OsString)> {
-    vec![
+fn settings(hooks: &Path) -> Vec<(String, OsString)> {
+    let lenient = FSCK_LENIENT.map(|what| (format!("receive.fsck.{what}"), "ignore".into()));
+    let fixed: [(&str, OsString); 9] = [
         ("core.hooksPath", hooks.into()),
+        ("core.fsmonitor", "false".into()),
+        // What is pushed is checked before a ref moves: broken objects, and paths that are `.git` in disguise.
+        ("receive.fsckObjects", "true".into()),
+        // A git that serves reaches for no other repository.
+        ("protocol.allow", "never".into()),
+        ("submodule.recurse", "false".into()),
         ("http.receivepack", "true".into()),
         ("receive.maxInputSize", PUSH_BYTES_MAX.to_string().into()),
         // Deploys hang on the log and not on branches: a branch may be deleted, even the one HEAD names.
         ("receive.denyDeleteCurrent", "ignore".into()),
         ("safe.directory", "*".into()),
-    ]
+    ];
+    fixed.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(lenient).collect()
 }
 
 /// Hands the request's body to git. Ends early when the client does, which ends git, too.
@@ -162,7 +171,7 @@ async fn feed(body: Body, mut stdin: ChildStdin) {
 
 /// What stands before the body of git's answer.
 #[derive(Debug)]
-struct Head {
+pub(super) struct Head {
     status: StatusCode,
     headers: HeaderMap,
 }
@@ -217,7 +226,9 @@ async fn answer(
     }
 }
 
-async fn read_head(stdout: &mut (impl AsyncRead + Unpin + AsyncBufReadExt)) -> Result<Head, ApiError> {
+pub(super) async fn read_head(
+    stdout: &mut (impl AsyncRead + Unpin + AsyncBufReadExt),
+) -> Result<Head, ApiError> {
     let wrong = |what: String| ApiError::internal("reading git's answer", what);
     let mut head = Head { status: StatusCode::OK, headers: HeaderMap::new() };
     let mut left = stdout.take(HEADERS_BYTES_MAX);

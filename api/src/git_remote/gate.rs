@@ -4,12 +4,14 @@ use std::path::Path;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, Uri};
 
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::ledger::Scope;
+use landfall_engine::core::ledger::Source;
 
 use crate::error::ApiError;
-use crate::server::{App, app_name, bare_repository, basic_user};
+use crate::server::{App, app_name, bare_repository, basic};
 
 /// What a git client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +43,17 @@ pub(super) struct Admitted {
 /// Checks the token, the name and the service, and makes the repository of an app that is pushed first.
 pub(super) async fn admit(app: &App, request: Request) -> Result<Admitted, ApiError> {
     let (parts, body) = request.into_parts();
-    let actor = basic_user(app, &parts.headers)?;
-    let path = parts.uri.path().strip_prefix("/git/").unwrap_or_default();
-    let (name, rest) = path.split_once('/').unwrap_or((path, ""));
-    let name = app_name(name.strip_suffix(".git").unwrap_or(name))?.to_owned();
-    let query = parts.uri.query().unwrap_or_default().to_owned();
-    let (service, acts) = service(&parts.method, rest, &query)?;
+    let (identity, actor) = basic(app, &parts.extensions, &parts.headers)?;
+    let Asked { app: name, path_info, query, service, acts } = asked(&parts.method, &parts.uri)?;
+    let scope = match service {
+        Service::ReceivePack => Scope::Trigger,
+        Service::UploadPack => Scope::Read,
+    };
+    identity.may_for(scope, &name)?;
     let repository = bare_repository(&app.data, &name);
     match service {
         Service::ReceivePack => {
+            is_pushed_here(app, &name)?;
             may_record(app, &name).await?;
             // The first request of every push.
             if !acts {
@@ -62,7 +66,7 @@ pub(super) async fn admit(app: &App, request: Request) -> Result<Admitted, ApiEr
         Service::UploadPack => {}
     }
     Ok(Admitted {
-        path_info: format!("/{name}.git/{rest}"),
+        path_info,
         app: name,
         actor,
         service,
@@ -72,6 +76,28 @@ pub(super) async fn admit(app: &App, request: Request) -> Result<Admitted, ApiEr
         headers: parts.headers,
         body,
     })
+}
+
+/// What a request asks for, by its first line alone.
+#[derive(Debug)]
+pub(super) struct Asked {
+    app: String,
+    /// The path below the folder of repositories.
+    pub(super) path_info: String,
+    query: String,
+    service: Service,
+    acts: bool,
+}
+
+/// Reads what is asked. What the client wrote of a path is dropped: it is put together anew, from a name and a service
+/// that there are.
+pub(super) fn asked(method: &Method, uri: &Uri) -> Result<Asked, ApiError> {
+    let path = uri.path().strip_prefix("/git/").unwrap_or_default();
+    let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+    let app = app_name(name.strip_suffix(".git").unwrap_or(name))?.to_owned();
+    let query = uri.query().unwrap_or_default().to_owned();
+    let (service, acts) = service(method, rest, &query)?;
+    Ok(Asked { path_info: format!("/{app}.git/{rest}"), app, query, service, acts })
 }
 
 fn service(method: &Method, path: &str, query: &str) -> Result<(Service, bool), ApiError> {
@@ -84,6 +110,16 @@ fn service(method: &Method, path: &str, query: &str) -> Result<(Service, bool), 
             "this address is a git remote: expected `git push` or `git fetch` by a git of 1.6.6 or later"
                 .into(),
         )),
+    }
+}
+
+/// An app has one place where its commits come from.
+fn is_pushed_here(app: &App, name: &str) -> Result<(), ApiError> {
+    match app.engine.ledger().borrow().apps.get(name).map(|known| &known.source) {
+        Some(Source::Git { url, .. }) => Err(ApiError::Refused(format!(
+            "{name} is fetched from {url}: push there, or make the app known without a URL"
+        ))),
+        Some(Source::Push) | None => Ok(()),
     }
 }
 

@@ -18,6 +18,8 @@ mod cgi;
 mod gate;
 mod heads;
 mod hooks;
+#[doc(hidden)]
+pub mod nonsense;
 mod protocol;
 mod pushes;
 mod telling;
@@ -35,8 +37,10 @@ use tokio_util::task::TaskTracker;
 use crate::server::App;
 
 pub use catch_up::trigger_what_was_lost;
+pub(crate) use heads::head as head_of;
 pub use hooks::{HookError, serve_hooks};
 pub use protocol::{PUSH_VARIABLE, SOCKET_VARIABLE, Told, Update, say_to_server};
+pub(crate) use telling::environment_of;
 pub use waiting::trigger_what_waits;
 
 use pushes::Pushes;
@@ -108,6 +112,12 @@ impl GitRemote {
     /// Returns how many pushes of an app are being triggered, or wait until another is: they go one at a time.
     pub fn in_line(&self, app: &str) -> usize {
         self.turns.in_line(app)
+    }
+
+    /// Waits for the turn of an app: who has it is the only one that triggers what was pushed to the app, until the guard
+    /// is dropped.
+    pub(crate) async fn turn(&self, app: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        self.turns.take(app).await
     }
 
     /// Waits until every git that receives a push has ended.

@@ -63,7 +63,7 @@ impl Told {
         }
     }
 
-    fn from_wire(line: &str) -> io::Result<Self> {
+    pub(super) fn from_wire(line: &str) -> io::Result<Self> {
         serde_json::from_str(line)
             .map(Self::Line)
             .or_else(|_| serde_json::from_str(line).map(Self::Exit))

@@ -212,7 +212,7 @@ pub(super) async fn trigger(
 ) -> Result<RunId, TriggerError> {
     let Late { actor, claim, .. } = late;
     let request = tokio::time::timeout(READ_TIMEOUT, request(repository, app, branch, late)).await??;
-    Ok(engine.trigger(request, actor, Some(claim.clone())).await?.run_id)
+    Ok(engine.trigger(request, actor, Some(claim.as_str().into())).await?.run_id)
 }
 
 /// Returns what is asked of the engine for a branch's head.
@@ -244,6 +244,25 @@ pub(super) async fn settings_before(repository: &Path, before: Option<&str>, app
         Some(sha) => read_config(repository, sha, app).await.unwrap_or_default(),
         None => Settings::default(),
     }
+}
+
+/// Returns the environment that a push to a branch goes to, as the app's own configuration says; or why to none.
+pub(crate) async fn environment_of(
+    repository: &Path,
+    sha: &str,
+    before: Option<&str>,
+    app: &str,
+    branch: &str,
+) -> Result<String, String> {
+    let settings = match read_config(repository, sha, app).await {
+        Ok(settings) => settings,
+        // What can't be used is told by the run.
+        Err(_) => settings_before(repository, before, app).await,
+    };
+    settings.environment_of(branch).map(str::to_owned).ok_or_else(|| {
+        let deployed: Vec<String> = settings.deployed_branches().cloned().collect();
+        format!("branch {branch} is not deployed; `branches` of [on.push] names {}", listed(&deployed))
+    })
 }
 
 /// Tells what is to be said, then of runs until each is settled.

@@ -14,6 +14,7 @@ mod admin;
 mod backend;
 mod file;
 mod headers;
+pub mod kept;
 mod limits;
 mod reply;
 mod server;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use crate::service;
 use limits::Limits;
 use server::Proxy;
 
@@ -65,10 +67,12 @@ pub async fn run(options: ProxyOptions) -> Result<(), ProxyStartError> {
     tracing::info!(%listen, dir = %options.dir.display(), "the traffic proxy serves");
     // Nobody may be reading, and traffic does not depend on it.
     let _ = writeln!(std::io::stdout(), "ready {listen}");
+    service::ready();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    service::stopping();
     tracing::info!("the traffic proxy ends: no new requests, finishing those in flight");
     tokio::select! {
         () = proxy.stop() => {}

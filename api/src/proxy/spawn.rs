@@ -76,6 +76,17 @@ pub enum SpawnError {
         /// What was wrong with asking it.
         source: ProxyError,
     },
+    /// Somebody else was to keep one running. **Have it started.**
+    #[error(
+        "no traffic proxy answers in {}, and this server was told to start none (--adopt-proxy): start it, as by \
+         `systemctl start landfall-proxy` or `landfall proxy --dir {}`", dir.display(), dir.display()
+    )]
+    NotKept {
+        /// Its folder.
+        dir: PathBuf,
+        /// What was wrong with asking it.
+        source: ProxyError,
+    },
     /// The process could not be made.
     #[error("{doing} {}", path.display())]
     Process {
@@ -203,9 +214,9 @@ pub enum ProxyState {
 /// Keeps a proxy alive for as long as it is held; it never ends one.
 #[derive(Debug)]
 pub struct Supervisor {
-    state: watch::Receiver<ProxyState>,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    pub(super) state: watch::Receiver<ProxyState>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
 }
 
 impl Supervisor {

@@ -1,52 +1,139 @@
-//! Who may ask: whoever has the token.
+//! Who asks, and what they may: a token opens so much, for one app or for all, until a time.
+//!
+//! ```text
+//! request ──▶ limiter (failed logins of the address) ──▶ token ──▶ identity ──▶ table of scopes ──▶ handler
+//! ```
+//!
+//! **Invariant:** a route that is not in the table needs [`Scope::Admin`], so one that is forgotten is closed.
 
+mod identity;
+mod limiter;
+mod table;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use landfall_engine::core::ledger::Scope;
 
+use self::table::About;
 use super::App;
+use super::extract::run_in;
 use crate::error::ApiError;
+
+pub(super) use identity::NewToken;
+pub(crate) use identity::{Identity, scope_name};
+pub use limiter::FailedLogins;
 
 /// The header in which a client says on whose behalf it asks; for the log, and no permission hangs on it.
 pub(crate) const ACTOR_HEADER: &str = "landfall-actor";
 /// An actor is a name, and stands in every event.
 const ACTOR_BYTES_MAX: usize = 100;
 
-/// Lets a request pass that has the token.
+/// Whom a connection is with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Lets a request pass whose token opens what is asked.
 pub(super) async fn bearer(
     State(app): State<Arc<App>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    match credentials(request.headers(), "bearer").is_some_and(|token| app.opens(token.trim())) {
-        true => Ok(next.run(request).await),
-        false => Err(ApiError::Unauthorized),
+    let from = address(request.extensions(), request.headers());
+    let token = credentials(request.headers(), "bearer").map(str::trim).unwrap_or_default();
+    let identity = known(&app, token, from)?;
+    if let Some((scope, about)) = asked_for(&request) {
+        identity.may(scope)?;
+        may_ask(&app, &identity, about).await?;
     }
+    if let Some(name) = identity.name() {
+        // A token that was handed out signs with its own name, whatever the client says.
+        let name = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("token"));
+        request.headers_mut().insert(ACTOR_HEADER, name);
+    }
+    request.extensions_mut().insert(identity);
+    Ok(next.run(request).await)
 }
 
-/// Returns the user name of a request by Basic authentication whose password is the token.
-pub(crate) fn basic_user(app: &App, headers: &HeaderMap) -> Result<String, ApiError> {
+/// Returns who asks by Basic authentication, whose password is the token, and their name.
+pub(crate) fn basic(
+    app: &App,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+) -> Result<(Identity, String), ApiError> {
     let user_and_password = || {
         let decoded = BASE64_STANDARD.decode(credentials(headers, "basic")?.trim()).ok()?;
         String::from_utf8(decoded).ok()
     };
     let decoded = user_and_password().ok_or(ApiError::Unauthorized)?;
     let (user, password) = decoded.split_once(':').ok_or(ApiError::Unauthorized)?;
-    if !app.opens(password) {
-        return Err(ApiError::Unauthorized);
-    }
-    Ok(plain_actor(user).unwrap_or("git").to_owned())
+    let identity = known(app, password, address(extensions, headers))?;
+    let name = identity.name().or_else(|| plain_actor(user)).unwrap_or("git").to_owned();
+    Ok((identity, name))
 }
 
-/// Returns who asks, as the client says.
+/// Returns who asks, as the client says, or as the token says where it was handed out to somebody.
 pub(super) fn actor(headers: &HeaderMap) -> String {
     let named = headers.get(ACTOR_HEADER).and_then(|value| value.to_str().ok()).and_then(plain_actor);
     named.unwrap_or("api").to_owned()
+}
+
+fn known(app: &App, token: &str, from: Option<IpAddr>) -> Result<Identity, ApiError> {
+    let now_ms = app.now_ms();
+    if let Some(local) = Identity::of_local(app, token) {
+        // Random, and known to whoever can read the data folder: nobody's guesses close the machine's own commands.
+        return Ok(local);
+    }
+    if let Some(wait) = from.and_then(|from| app.failed_logins.closed_for(from, now_ms)) {
+        return Err(ApiError::Limited { seconds: wait.as_secs().max(1) });
+    }
+    Identity::of(app, token, now_ms).ok_or_else(|| {
+        if let Some(from) = from.filter(|_| !token.is_empty()) {
+            app.failed_logins.note(from, now_ms);
+            tracing::warn!(%from, "a token was refused");
+        }
+        ApiError::Unauthorized
+    })
+}
+
+/// Returns what a request takes. None: there is no such route, so there is nothing to protect, and the answer says so.
+fn asked_for(request: &Request) -> Option<(Scope, About)> {
+    let route = request.extensions().get::<MatchedPath>()?.as_str().strip_prefix("/v1")?;
+    Some((table::needed(request.method(), route), table::about(route, request.uri())))
+}
+
+async fn may_ask(app: &App, identity: &Identity, about: About) -> Result<(), ApiError> {
+    let Some(only) = identity.only() else { return Ok(()) };
+    let asked = match about {
+        About::App(app) => Some(app),
+        About::Run(run) => match run_in(&run) {
+            Some(run_id) => app.engine.store().run(run_id).await?.map(|run| run.lane.app),
+            // The handler says what an id looks like.
+            None => return Ok(()),
+        },
+        About::Server => return Ok(()),
+        About::Everything => None,
+    };
+    match asked.as_deref() == Some(only) {
+        true => Ok(()),
+        false => Err(ApiError::Forbidden(format!(
+            "this token is for the app {only} alone: name it in the path, or in the query as `app={only}`"
+        ))),
+    }
+}
+
+/// Returns the address that a request comes from: the client's, where a proxy on this machine passes it on.
+fn address(extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    let Peer(peer) = extensions.get::<Peer>()?;
+    let peer = peer.ip().to_canonical();
+    let passed_on = || headers.get("x-forwarded-for")?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok();
+    Some(Some(peer).filter(|peer| !peer.is_loopback()).or_else(passed_on).unwrap_or(peer))
 }
 
 /// Returns a name that may stand in the log. `engine` is how the engine signs its own events.
@@ -62,6 +149,16 @@ fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     given.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
+/// Tells whether a text may stand in the log as who did it.
+pub(super) fn is_actor(name: &str) -> bool {
+    plain_actor(name) == Some(name)
+}
+
+/// Tells whether a request may lift a hold: that is a decision about what is deployed, and no mere trigger.
+pub(super) fn may_release(identity: Option<&Identity>) -> Result<(), ApiError> {
+    identity.map_or(Err(ApiError::Unauthorized), |identity| identity.may(Scope::Deploy))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +169,19 @@ mod tests {
         assert_eq!(plain_actor("engine"), None);
         assert_eq!(plain_actor("a\nb"), None);
         assert_eq!(plain_actor(""), None);
+    }
+
+    #[test]
+    fn only_a_proxy_on_this_machine_is_believed_about_the_client() {
+        let from = |peer: &str, forwarded: &'static str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(Peer(peer.parse().unwrap()));
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", HeaderValue::from_static(forwarded));
+            address(&extensions, &headers).unwrap().to_string()
+        };
+        assert_eq!(from("203.0.113.7:9", "198.51.100.1"), "203.0.113.7");
+        assert_eq!(from("127.0.0.1:9", "10.1.1.1, 198.51.100.1"), "198.51.100.1");
+        assert_eq!(from("[::ffff:127.0.0.1]:9", "no address"), "127.0.0.1");
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -13,6 +13,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+use super::Peer;
 
 /// How long the head of a request may take. Also ends connections that nothing is asked on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,8 +91,9 @@ impl Server {
                 () = stop.cancelled() => break,
             };
             match (place, accepted) {
-                (Ok(place), Ok((stream, _))) => {
-                    tokio::spawn(converse(stream, router.clone(), graceful.watcher(), place));
+                (Ok(place), Ok((stream, peer))) => {
+                    let router = router.clone().layer(Extension(Peer(peer)));
+                    tokio::spawn(converse(stream, router, graceful.watcher(), place));
                 }
                 (_, Err(error)) => {
                     tracing::warn!(%error, "a client could not be accepted");

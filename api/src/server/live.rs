@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use landfall_engine::core::event::{Envelope, Event};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
@@ -20,19 +20,43 @@ use landfall_engine::ports::Cursor;
 use landfall_engine::timeline::timestamp;
 use landfall_store::{Pruned, PrunedOutput};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::App;
+use super::describe::{LastEventId, RunPath};
 use super::extract::{Id, Params};
 use crate::error::ApiError;
 
 /// A comment is sent after so much silence: proxies in between cut what is silent for 30 to 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// After so long a reader whose connection broke asks again: a restart takes a few seconds.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// Asks proxies like nginx to hand lines on at once.
 const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
+/// The history of a run so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunEvents {
+    /// Every event, in order.
+    pub events: Vec<Envelope>,
+}
+
 /// `GET /v1/runs/{id}/events`: the history as JSON, or followed as SSE with `seq` for an id.
+#[utoipa::path(
+    get,
+    path = "/runs/{id}/events",
+    tag = "streams",
+    params(RunPath, LastEventId),
+    responses(
+        (status = 200, description = "The history so far; with `Accept: text/event-stream`, followed to its end",
+            content((RunEvents = "application/json"), (String = "text/event-stream"))),
+        (status = 204, description = "The run has ended, and the client has seen all of it"),
+        (status = 404)
+    )
+)]
 pub(super) async fn run_events(
     State(app): State<Arc<App>>,
     Id(run_id): Id,
@@ -41,7 +65,7 @@ pub(super) async fn run_events(
     let history = app.engine.store().events(run_id).await?;
     let Some(last) = history.last() else { return Err(no_such_run(run_id)) };
     if !wants_stream(&headers) {
-        return Ok(Json(serde_json::json!({ "events": history })).into_response());
+        return Ok(Json(RunEvents { events: history }).into_response());
     }
     let seen: u64 = last_event_id(&headers)?.unwrap_or(0);
     if seen >= last.seq && last.event == Event::RunClosed {
@@ -55,17 +79,28 @@ pub(super) async fn run_events(
             Err(error) => Some(broken(&error)),
         }
     });
-    Ok(streamed(&app, events))
+    streamed(&app, events)
 }
 
 /// What `GET /v1/events` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct After {
+    /// The id of the last event that was seen, for clients that can't set `Last-Event-ID`.
     after: Option<String>,
 }
 
 /// `GET /v1/events`: the whole log, from the cursor in `Last-Event-ID` or `after` on.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "streams",
+    params(After, LastEventId),
+    responses(
+        (status = 200, description = "The log, followed", content((String = "text/event-stream")))
+    )
+)]
 pub(super) async fn all_events(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -84,19 +119,25 @@ pub(super) async fn all_events(
         Ok((cursor, envelope)) => event_of(&envelope, cursor.0),
         Err(error) => broken(&error),
     });
-    Ok(streamed(&app, events))
+    streamed(&app, events)
 }
 
 /// What `GET /v1/runs/{id}/output` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WhichOutput {
+    /// A stage, or `rollback`. Without it, what there is.
+    #[param(
+        pattern = "^(checkout|test|build|push_image|release_command|deploy|smoke|go_live|public_smoke|rollback)$"
+    )]
     stage: Option<String>,
+    /// Which try. Default: the newest.
     attempt: Option<u32>,
 }
 
 /// An output, in a listing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputLine {
     /// Of which stage; `rollback` for a rollback.
     pub stage: String,
@@ -109,7 +150,7 @@ pub struct OutputLine {
 }
 
 /// What `GET /v1/runs/{id}/output` answers without a stage.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputList {
     /// What is there.
     pub outputs: Vec<OutputLine>,
@@ -127,6 +168,19 @@ pub struct OutputText {
 
 /// `GET /v1/runs/{id}/output`: without a stage what there is; with one its text, or SSE with the offset
 /// behind each piece for an id. The newest attempt unless one is named.
+#[utoipa::path(
+    get,
+    path = "/runs/{id}/output",
+    tag = "streams",
+    params(RunPath, WhichOutput, LastEventId),
+    responses(
+        (status = 200, description = "Without a stage, what there is; with one, its text; with \
+            `Accept: text/event-stream`, followed to its end",
+            content((OutputList = "application/json"), (String = "text/plain"), (String = "text/event-stream"))),
+        (status = 204, description = "The output has ended, and the client has seen all of it"),
+        (status = 404), (status = 410)
+    )
+)]
 pub(super) async fn output(
     State(app): State<Arc<App>>,
     Id(run_id): Id,
@@ -179,7 +233,7 @@ pub(super) async fn output(
         }
         Err(error) => broken(&error),
     });
-    Ok(streamed(&app, pieces))
+    streamed(&app, pieces)
 }
 
 /// Returns what was pruned of a run. A note that can't be read hides no output that is there.
@@ -218,10 +272,18 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> SseEvent {
     SseEvent::default().event("error").data("the stream broke; the server's log says why")
 }
 
-fn streamed(app: &App, events: impl Stream<Item = SseEvent> + Send + 'static) -> Response {
-    let until_stop = events.take_until(app.stop.clone().cancelled_owned()).map(Ok::<_, Infallible>);
+/// Answers with a stream that ends with the server. Events are made as the reader takes them: one that stands still
+/// holds a few in its connection's buffer, and no more.
+fn streamed(app: &App, events: impl Stream<Item = SseEvent> + Send + 'static) -> Result<Response, ApiError> {
+    let place = app.places.for_stream()?;
+    let begin = stream::once(async { SseEvent::default().retry(RETRY) });
+    let until_stop = begin.chain(events).take_until(app.stop.clone().cancelled_owned());
+    let held = until_stop.map(move |event| {
+        let _ = &place;
+        Ok::<_, Infallible>(event)
+    });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    ([UNBUFFERED], Sse::new(until_stop).keep_alive(keep_alive)).into_response()
+    Ok(([UNBUFFERED], Sse::new(held).keep_alive(keep_alive)).into_response())
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! /healthz                          is it well?                 (no token)
+//! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
+//! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
 //! ```
@@ -9,40 +11,63 @@
 //! Handlers translate and nothing else: rules are the engine's, statuses are `error.rs`'s.
 
 mod act;
+mod apps;
 mod auth;
+mod contract;
 mod control;
+mod describe;
+mod etag;
 mod extract;
 mod listen;
 mod live;
 mod names;
+mod once;
+mod page;
 mod prune;
 mod read;
+mod request;
+mod secrets;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Router, http::Method};
 use landfall_engine::Engine;
+use landfall_engine::ports::{Clock, SystemClock};
+use landfall_stages::secrets::Secrets;
 use landfall_store::OutputDir;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
+use crate::hooks::{self, Hooks};
+use crate::sources::{self, Sources};
 
-pub use act::{Because, RollbackRequest, RunLink, TriggerName, TriggerRequest};
-pub(crate) use auth::{ACTOR_HEADER, basic_user};
+pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
+pub use apps::{AppDetail, AppRequest, ForgeRequest};
+pub use auth::FailedLogins;
+pub(crate) use auth::scope_name;
+pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
+pub use contract::openapi_json;
 pub use control::{HoldRequest, LaneRequest, PromoteRequest, RetryRequest};
 pub use listen::{Server, ServerError};
 pub(crate) use live::gone_in_words;
-pub use live::{OutputLine, OutputList, OutputText};
+pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
-pub use read::{AppLine, AppList, RunPage, ServerInfo};
+pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
+pub use request::Places;
+pub use secrets::{SecretLine, SecretList};
+pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
+pub(crate) use tokens::{lines_of_tokens, new_token};
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -61,56 +86,105 @@ pub struct App {
     pub outputs: Arc<OutputDir>,
     /// The data folder.
     pub data: PathBuf,
-    /// Any of these opens the API.
+    /// Any of these opens the whole API, beside those that are handed out.
     pub tokens: Vec<Token>,
+    /// The one that is left in the data folder, for commands on this machine.
+    pub local: Token,
+    /// How often whom was wrong about a token.
+    pub failed_logins: FailedLogins,
+    /// The values behind names, and the vault that they are kept in.
+    pub secrets: Secrets,
     /// Where pushes come in.
     pub git: GitRemote,
+    /// Where commits come from.
+    pub sources: Sources,
+    /// Where deliveries come in.
+    pub hooks: Hooks,
+    /// How many are served at once.
+    pub places: Places,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
 
 impl App {
-    /// Tells whether a text is one of the tokens.
+    /// Returns the wall clock, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    /// Tells whether a text is one of the server's own tokens.
     pub(crate) fn opens(&self, given: &str) -> bool {
         // Not `any`: which of them was right is nobody's business either.
         self.tokens.iter().fold(false, |opens, token| token.is(given) | opens)
     }
 }
 
+/// Returns what is behind the token. A route and its description are one thing: see `contract`.
+fn behind_token() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(read::server))
+        .routes(routes!(read::apps))
+        .routes(routes!(apps::one, apps::register, apps::remove))
+        .routes(routes!(act::trigger))
+        .routes(routes!(act::rollback))
+        .routes(routes!(control::promote))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::resume))
+        .routes(routes!(control::hold))
+        .routes(routes!(control::release))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)))
+        .routes(routes!(read::runs))
+        .routes(routes!(read::run))
+        .routes(routes!(live::run_events))
+        .routes(routes!(live::output))
+        .routes(routes!(act::cancel))
+        .routes(routes!(control::retry))
+        .routes(routes!(control::approve))
+        .routes(routes!(control::reject))
+        .routes(routes!(act::skip))
+        .routes(routes!(act::abort))
+        .routes(routes!(live::all_events))
+        .routes(routes!(prune::prune))
+        .routes(routes!(read::ledger))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+}
+
+/// Returns what needs no token.
+fn in_the_open() -> OpenApiRouter<Arc<App>> {
+    contract::begun().routes(routes!(read::health)).routes(routes!(contract::openapi))
+}
+
+/// Returns what is open to those who sign.
+fn signed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(hooks::receive))
+}
+
+/// Returns the description of every route of the API.
+fn document() -> OpenApi {
+    let mut open = in_the_open().into_openapi();
+    open.merge(signed().into_openapi());
+    contract::finished(open.nest("/v1", behind_token().into_openapi()))
+}
+
 /// Returns every route of the server.
 pub fn router(app: Arc<App>) -> Router {
-    let v1 = Router::new()
-        .route("/server", get(read::server))
-        .route("/apps", get(read::apps))
-        .route("/apps/{app}/runs", post(act::trigger))
-        .route("/apps/{app}/rollback", post(act::rollback))
-        .route("/apps/{app}/promote", post(control::promote))
-        .route("/apps/{app}/pause", post(control::pause))
-        .route("/apps/{app}/resume", post(control::resume))
-        .route("/apps/{app}/hold", post(control::hold))
-        .route("/apps/{app}/release", post(control::release))
-        .route("/runs", get(read::runs))
-        .route("/runs/{id}", get(read::run))
-        .route("/runs/{id}/events", get(live::run_events))
-        .route("/runs/{id}/output", get(live::output))
-        .route("/runs/{id}/cancel", post(act::cancel))
-        .route("/runs/{id}/retry", post(control::retry))
-        .route("/runs/{id}/approve", post(control::approve))
-        .route("/runs/{id}/reject", post(control::reject))
-        .route("/runs/{id}/skip", post(act::skip))
-        .route("/runs/{id}/abort", post(act::abort))
-        .route("/events", get(live::all_events))
-        .route("/prune", post(prune::prune))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+    let v1 = Router::from(behind_token())
+        .fallback(request::unknown)
+        .method_not_allowed_fallback(request::other_method)
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    Router::new()
+    let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
+    Router::from(in_the_open())
+        .merge(deliveries)
+        .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
-        .route("/healthz", get(read::health))
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
-        .fallback(unknown)
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(request::traced))
         .with_state(app)
 }
 
@@ -124,15 +198,12 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     let hooks = git_remote::serve_hooks(Arc::clone(&app))?;
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting);
+    let watching = sources::watch(Arc::clone(&app));
+    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }
     Ok(())
-}
-
-async fn unknown(method: Method, request: Request) -> ApiError {
-    ApiError::NotFound(format!("there is no {method} {}", request.uri().path()))
 }
 
 /// Ends a request whose answer does not begin. Streams begin at once and then have no limit.

@@ -29,6 +29,20 @@ fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, ApiError> {
     }
 }
 
+/// Returns the name of a secret if it is one: what a shell takes for a variable.
+pub(crate) fn secret_name(name: &str) -> Result<&str, ApiError> {
+    let fits = (1..=100).contains(&name.len()) && !name.as_bytes()[0].is_ascii_digit();
+    match fits && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        true => Ok(name),
+        // It may be the secret itself, given by mistake.
+        false => Err(ApiError::BadRequest(
+            "expected the name of a secret: up to 100 of A-Z, a-z, 0-9 and '_', with no digit at the beginning; its value \
+             is set with `landfall secret set`"
+                .into(),
+        )),
+    }
+}
+
 /// Returns where the repository of an app is that people push to.
 pub(crate) fn bare_repository(data: &Path, app: &str) -> PathBuf {
     data.join("git").join(format!("{app}.git"))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use landfall_engine::core::ledger::LedgerEvent;
 use landfall_engine::ports::{Clock, SystemClock};
 
 use super::App;
@@ -17,6 +18,13 @@ use crate::retention::{self, PruneReport, PruneRequest, Within, span_ms};
 const ARCHIVE_BYTES_MAX: usize = 1_000;
 
 /// `POST /v1/prune`: removes old outputs and what nobody needs, and tells what that was.
+#[utoipa::path(
+    post,
+    path = "/prune",
+    tag = "server",
+    request_body = Option<PruneRequest>,
+    responses((status = 200, description = "What was removed, or would be", body = PruneReport))
+)]
 pub(super) async fn prune(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -34,7 +42,8 @@ pub(super) async fn prune(
     let report = retention::prune(&**store, outputs, now_ms, older_than_ms, &request, within, sweep).await?;
     if !request.dry_run {
         let (runs, swept) = (report.runs.len(), report.swept.len());
-        tracing::info!(actor = actor(&headers), runs, swept, "pruned");
+        let (runs, swept) = (runs as u64, swept as u64);
+        app.engine.record(LedgerEvent::Pruned { runs, swept }, &actor(&headers)).await?;
     }
     Ok(Json(report))
 }

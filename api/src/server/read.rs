@@ -5,27 +5,26 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use landfall_engine::Limits;
 use landfall_engine::audit::{Replay, replay};
+use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{Hold, Lane, LaneId, Pause, Release};
+use landfall_engine::core::ledger::ledger_of;
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::RunQuery;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::App;
+use super::describe::{IfNoneMatch, RunPath};
 use super::extract::{Id, Params};
 use super::live::no_such_run;
+use super::{App, AppRequest, etag, page};
 use crate::error::ApiError;
-
-/// A page of runs is at most this long.
-const LIMIT_MAX: usize = 1_000;
-/// A page of runs when nobody says how long.
-const LIMIT_USUAL: usize = 100;
 
 impl App {
     /// Returns why nothing can be recorded any more, if that is so.
@@ -35,23 +34,38 @@ impl App {
     }
 }
 
+/// What `GET /healthz` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, `stopping`, or `failed`.
+    pub status: String,
+    /// Why nothing can be recorded any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// `GET /healthz`: whether the log takes events. Needs no token: load balancers have none.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "server",
+    security(()),
+    responses(
+        (status = 200, description = "The log takes events", body = Health),
+        (status = 503, description = "It does not, or the server is stopping", body = Health)
+    )
+)]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    match app.halted() {
-        None if app.stop.is_cancelled() => {
-            let stopping = serde_json::json!({ "status": "stopping" });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(stopping)).into_response()
-        }
-        None => Json(serde_json::json!({ "status": "ok" })).into_response(),
-        Some(reason) => {
-            let failed = serde_json::json!({ "status": "failed", "reason": reason });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(failed)).into_response()
-        }
-    }
+    let (status, said, reason) = match app.halted() {
+        None if app.stop.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "stopping", None),
+        None => (StatusCode::OK, "ok", None),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, "failed", Some(reason)),
+    };
+    (status, Json(Health { status: said.into(), reason })).into_response()
 }
 
 /// What `GET /v1/server` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerInfo {
     /// Version of the server.
     pub version: String,
@@ -70,6 +84,12 @@ fn run_events_max() -> u64 {
 }
 
 /// `GET /v1/server`: who answers, and for which log.
+#[utoipa::path(
+    get,
+    path = "/server",
+    tag = "server",
+    responses((status = 200, description = "Who answers", body = ServerInfo))
+)]
 pub(super) async fn server(State(app): State<Arc<App>>) -> Json<ServerInfo> {
     Json(ServerInfo {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -79,20 +99,48 @@ pub(super) async fn server(State(app): State<Arc<App>>) -> Json<ServerInfo> {
     })
 }
 
+/// What `GET /v1/ledger` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LedgerPage {
+    /// What was decided about the installation, by whom and when, oldest first.
+    pub events: Vec<Envelope>,
+}
+
+/// `GET /v1/ledger`: every decision about the installation.
+#[utoipa::path(
+    get,
+    path = "/ledger",
+    tag = "server",
+    responses((status = 200, description = "Every decision about the installation", body = LedgerPage))
+)]
+pub(super) async fn ledger(State(app): State<Arc<App>>) -> Result<Json<LedgerPage>, ApiError> {
+    let store = app.engine.store();
+    Ok(Json(LedgerPage { events: store.events(ledger_of(store.log_id())).await? }))
+}
+
 /// What `GET /v1/runs` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WhichRuns {
+    /// Only runs of this app.
     app: Option<String>,
+    /// Only runs in this state.
+    #[param(inline)]
     state: Option<RunState>,
+    /// Only runs to which something is owed.
     #[serde(default)]
     open: bool,
+    /// Only runs older than this one: `next` of the page before.
+    #[param(value_type = Option<Uuid>)]
     before: Option<RunId>,
+    /// How many at most. Default: 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
 /// A page of runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunPage {
     /// The runs, newest first.
     pub runs: Vec<RunSummary>,
@@ -101,11 +149,22 @@ pub struct RunPage {
 }
 
 /// `GET /v1/runs`: runs in a line each, newest first.
+#[utoipa::path(
+    get,
+    path = "/runs",
+    tag = "runs",
+    params(WhichRuns),
+    responses(
+        (status = 200, description = "A page of runs", body = RunPage,
+            headers(("Link" = Option<String>, description = "The next page, with `rel=\"next\"`, if there is one")))
+    )
+)]
 pub(super) async fn runs(
     State(app): State<Arc<App>>,
+    uri: Uri,
     Params(which): Params<WhichRuns>,
-) -> Result<Json<RunPage>, ApiError> {
-    let limit = which.limit.unwrap_or(LIMIT_USUAL).clamp(1, LIMIT_MAX);
+) -> Result<Response, ApiError> {
+    let limit = page::limit(which.limit)?;
     let WhichRuns { app: of_app, state, open, before, .. } = which;
     // One more than wanted tells whether there is a next page.
     let query = RunQuery { app: of_app, state, open, before, limit: limit + 1 };
@@ -113,28 +172,51 @@ pub(super) async fn runs(
     let has_more = runs.len() > limit;
     runs.truncate(limit);
     let next = runs.last().filter(|_| has_more).map(|run| run.id);
-    Ok(Json(RunPage { runs, next }))
+    let link = page::next(&uri, "before", next.as_ref());
+    Ok((link, Json(RunPage { runs, next })).into_response())
 }
 
-#[derive(Debug, Serialize)]
+/// A run: in a line, folded, and as the execution table.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RunView {
+    /// In a line.
     summary: Option<RunSummary>,
     #[serde(flatten)]
     replay: Replay,
 }
 
 /// `GET /v1/runs/{id}`: the run in a line, folded, and as the execution table.
-pub(super) async fn run(State(app): State<Arc<App>>, Id(run_id): Id) -> Result<Json<RunView>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/runs/{id}",
+    tag = "runs",
+    params(RunPath, IfNoneMatch),
+    responses(
+        (status = 200, description = "The run", body = RunView,
+            headers(("ETag" = String, description = "Changes with each event of the run"))),
+        (status = 304, description = "It has not moved since the client looked"),
+        (status = 404)
+    )
+)]
+pub(super) async fn run(
+    State(app): State<Arc<App>>,
+    Id(run_id): Id,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let store = app.engine.store();
     let history = store.events(run_id).await?;
-    if history.is_empty() {
-        return Err(no_such_run(run_id));
+    let last = history.last().ok_or_else(|| no_such_run(run_id))?;
+    let tag = etag::of_run(last.seq, &last.hash);
+    let tagged = [(header::ETAG, tag.clone())];
+    if etag::is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
     }
-    Ok(Json(RunView { summary: store.run(run_id).await?, replay: replay(&history, None) }))
+    let view = RunView { summary: store.run(run_id).await?, replay: replay(&history, None) };
+    Ok((tagged, Json(view)).into_response())
 }
 
 /// An app in an environment: what it serves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppLine {
     /// Name of the app.
     pub app: String,
@@ -148,7 +230,8 @@ pub struct AppLine {
     pub held: BTreeMap<String, Hold>,
     /// The run that deploys now.
     pub deploying: Option<RunId>,
-    /// Set while no run may begin to deploy.
+    /// Set while no run may deploy.
+    #[serde(default)]
     pub paused: Option<Pause>,
 }
 
@@ -167,15 +250,31 @@ impl AppLine {
 }
 
 /// What `GET /v1/apps` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppList {
     /// Every app in every environment that had a run.
     pub apps: Vec<AppLine>,
+    /// Every app that was made known, whether it had a run or not.
+    #[serde(default)]
+    pub registered: BTreeMap<String, AppRequest>,
 }
 
 /// `GET /v1/apps`: what each app serves.
+#[utoipa::path(
+    get,
+    path = "/apps",
+    tag = "apps",
+    responses((status = 200, description = "Every app in every environment that had a run", body = AppList))
+)]
 pub(super) async fn apps(State(app): State<Arc<App>>) -> Result<Json<AppList>, ApiError> {
-    let lanes = app.engine.store().lanes().await?;
-    let apps = lanes.into_iter().map(|(id, lane)| AppLine::of(id, lane));
-    Ok(Json(AppList { apps: apps.collect() }))
+    let known = app.engine.ledger().borrow().apps.clone();
+    let registered = known.into_iter().map(|(app, known)| (app, known.into())).collect();
+    Ok(Json(AppList { apps: lines_of(&app, None).await?, registered }))
+}
+
+/// Returns what one app serves, or each.
+pub(super) async fn lines_of(app: &App, only: Option<&str>) -> Result<Vec<AppLine>, ApiError> {
+    let lanes = app.engine.store().lanes().await?.into_iter();
+    let asked_for = lanes.filter(|(lane, _)| only.is_none_or(|only| lane.app == only));
+    Ok(asked_for.map(|(id, lane)| AppLine::of(id, lane)).collect())
 }

@@ -10,9 +10,10 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::fixture::{PATIENCE, WorkingCopy, stderr};
+use crate::malformed::resident_kib;
 
 /// A server process, and what it said when it served.
-struct Process {
+pub struct Process {
     child: Child,
     said: Vec<String>,
 }
@@ -38,7 +39,18 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
 
 impl Process {
     async fn start(data: &Path) -> Self {
-        let mut child = serve(data, &[]).spawn().unwrap();
+        Self::spawn(serve(data, &[])).await
+    }
+
+    /// Starts a server that says what goes wrong in a file.
+    pub async fn start_with_stderr(data: &Path, log: &Path) -> Self {
+        let mut command = serve(data, &[]);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = Vec::new();
         while let Some(line) =
@@ -53,14 +65,24 @@ impl Process {
         Self { child, said }
     }
 
+    /// Returns where it answers: host and port.
+    pub fn address(&self) -> String {
+        self.said[0].rsplit("//").next().unwrap().to_owned()
+    }
+
+    /// Returns how much memory it uses, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        resident_kib(self.child.id().unwrap())
+    }
+
     /// Returns what was said after a word.
-    fn value(&self, word: &str) -> String {
+    pub fn value(&self, word: &str) -> String {
         let line = self.said.iter().find_map(|line| line.trim_start().strip_prefix(word));
         line.unwrap_or_else(|| panic!("{word:?} in {:?}", self.said)).trim().to_owned()
     }
 
     /// Asks it to end and returns its exit code.
-    async fn end(mut self) -> Option<i32> {
+    pub async fn end(mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap().code()
@@ -68,7 +90,7 @@ impl Process {
 }
 
 /// Ends the traffic proxy of a data folder, which outlives its server.
-async fn end_proxy(data: &Path) {
+pub async fn end_proxy(data: &Path) {
     let info = ProxyClient::in_dir(&data.join("proxy")).info().await.expect("the proxy outlives its server");
     assert!(Command::new("kill").arg(info.pid.to_string()).status().await.unwrap().success());
 }
@@ -106,6 +128,41 @@ async fn it_says_where_it_is_is_found_by_its_data_folder_and_ends_in_order() {
     assert_eq!(std::fs::read_to_string(server.value("token")).unwrap(), token);
     assert_eq!(server.end().await, Some(0));
     end_proxy(data.path()).await;
+}
+
+/// Returns what a service manager is told next.
+async fn told(manager: &tokio::net::UnixDatagram) -> String {
+    let mut text = [0; 100];
+    let length = timeout(PATIENCE, manager.recv(&mut text)).await.expect("it tells").unwrap();
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+#[tokio::test]
+async fn under_a_service_manager_it_adopts_the_proxy_tells_when_it_is_ready_and_leaves_the_proxy_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, data) = (folder.path().join("notify"), folder.path().join("data"));
+    let manager = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let mut proxy = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    proxy.args(["proxy", "--listen", "127.0.0.1:0", "--dir"]).arg(data.join("proxy"));
+    // Before the data folder is one, as at the first start of both units.
+    let mut proxy =
+        proxy.env("NOTIFY_SOCKET", &socket).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    assert_eq!(told(&manager).await, "READY=1");
+
+    let mut engine = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    engine.args(["serve", "--listen", "127.0.0.1:0", "--adopt-proxy", "--data"]).arg(&data);
+    engine.env("NOTIFY_SOCKET", &socket).env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let mut engine = engine.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    assert_eq!(told(&manager).await, "READY=1");
+    assert!(Client::of_data_dir(&data).await.is_some(), "ready means that it answers");
+
+    let pid = engine.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(told(&manager).await, "STOPPING=1");
+    assert_eq!(timeout(PATIENCE, engine.wait()).await.expect("it ends").unwrap().code(), Some(0));
+    let info = ProxyClient::in_dir(&data.join("proxy")).info().await.expect("the proxy goes on");
+    assert_eq!(Some(info.pid), proxy.id());
+    proxy.kill().await.unwrap();
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ impl FakeStages {
 
 async fn checkout(run: &Run) -> Outcome {
     let Origin::Push { commit, repository, .. } = &run.origin else { return Outcome::failed("no commit") };
+    let repository = repository.strip_prefix("file://").unwrap_or(repository);
     let file = match git::show_file(Path::new(repository), &commit.sha, CONFIG_FILE).await {
         Ok(file) => file,
         Err(error) => return Outcome::failed(error.to_string()),

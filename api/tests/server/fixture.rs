@@ -8,11 +8,14 @@ use std::time::Duration;
 use landfall::client::Client;
 use landfall::data_dir::Token;
 use landfall::git_remote::GitRemote;
-use landfall::server::{App, Server, serve_app};
+use landfall::hooks::Hooks;
+use landfall::server::{App, FailedLogins, Places, Server, serve_app};
+use landfall::sources::Sources;
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
 use landfall_engine::{Engine, Limits};
+use landfall_stages::secrets::{KeyPlace, Secrets, Vault};
 use landfall_store::{DataDir, Options, OutputDir};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -25,6 +28,9 @@ use crate::fake::FakeStages;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
 
+/// With this, deliveries to the apps of tests are signed. Its name is `HOOK_SECRET`.
+pub const HOOK_SECRET: &str = "It's a Secret to Everybody";
+
 /// Nothing here takes a second; a test that waits for so long waits for what does not come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,6 +39,7 @@ pub struct TestServer {
     pub url: String,
     pub stages: Arc<FakeStages>,
     pub app: Arc<App>,
+    keys: TempDir,
     serving: JoinHandle<()>,
 }
 
@@ -64,17 +71,26 @@ impl TestServer {
         };
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", server.address());
+        let keys = tempfile::tempdir().unwrap();
+        let vault = Vault::new(data, KeyPlace::named(&keys.path().join("vault.key")));
+        let secrets = secrets().with_vault(vault);
         let app = Arc::new(App {
             engine: Engine::start_within(parts, limits).await.unwrap(),
             outputs,
             data: data.to_owned(),
             tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
+            secrets: secrets.clone(),
             git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
+            sources: Sources::new(data, secrets),
+            hooks: Hooks::default(),
+            places: Places::default(),
             stop: CancellationToken::new(),
         });
         let served = serve_app(server, Arc::clone(&app));
         let serving = tokio::spawn(async move { served.await.unwrap() });
-        let started = Self { url, stages, app, serving };
+        let started = Self { url, stages, app, keys, serving };
         // Answered once what was lost is triggered.
         started.client().server().await.unwrap();
         started
@@ -85,6 +101,11 @@ impl TestServer {
         self.app.stop.cancel();
         tokio::time::timeout(PATIENCE, self.serving).await.expect("the server ends").unwrap();
         self.app.engine.shutdown().await;
+    }
+
+    /// Returns the file with the key of the vault, once there is one.
+    pub fn key(&self) -> PathBuf {
+        self.keys.path().join("vault.key")
     }
 
     pub fn client(&self) -> Client {
@@ -133,6 +154,11 @@ impl TestServer {
         let runs = self.app.engine.store().runs(Default::default()).await.unwrap();
         runs.into_iter().rev().map(|run| run.id).collect()
     }
+}
+
+fn secrets() -> Secrets {
+    let known = [("HOOK_SECRET", HOOK_SECRET), ("EMPTY", ""), ("GIT_TOKEN", "git-token-of-the-tests")];
+    Secrets::new(known.into_iter().map(|(name, value)| (name.into(), value.into())), None).unwrap()
 }
 
 /// A working copy with a branch `main`.

@@ -46,6 +46,7 @@ async fn everything_below_v1_asks_for_the_token_and_health_does_not() {
         ("POST", "/v1/prune".into()),
         ("GET", "/v1/events".into()),
         ("GET", "/v1/nothing".into()),
+        ("DELETE", "/v1/runs".into()),
     ];
     for (method, path) in &paths {
         let (url, http) = (format!("{}{path}", server.url), reqwest::Client::new());
@@ -155,7 +156,7 @@ async fn what_can_not_be_meant_is_answered_with_what_was_expected() {
         (runs, json!({ "repository": "/nowhere" }), "reading the commit"),
         ("/v1/apps/Shop/runs", json!({}), "can't be the name of an app"),
         ("/v1/runs/7/cancel", json!({}), "\"7\" is not the id of a run"),
-        ("/v1/apps/shop/rollback", json!({ "reason": "x".repeat(3_000) }), "longer than 2000 bytes"),
+        ("/v1/apps/shop/rollback", json!({ "reason": "x".repeat(3_000) }), "longer than 2000 characters"),
     ];
     for (path, body, expected) in cases {
         let detail = problem(server.ask("POST", path, body.clone()).await, 400);
@@ -165,7 +166,7 @@ async fn what_can_not_be_meant_is_answered_with_what_was_expected() {
     let large = json!({ "subject": "x".repeat(70_000) });
     problem(server.ask("POST", runs, large).await, 413);
     problem(server.ask("GET", "/v1/nothing", json!({})).await, 404);
-    problem(server.ask("DELETE", "/v1/runs", json!({})).await, 404);
+    problem(server.ask("DELETE", "/v1/runs", json!({})).await, 405);
     problem(server.ask("GET", "/v1/runs?stat=live", json!({})).await, 400);
     problem(server.ask("GET", "/v1/runs?state=lively", json!({})).await, 400);
     problem(server.ask("GET", &format!("/v1/runs/{}", Uuid::now_v7()), json!({})).await, 404);
@@ -306,5 +307,154 @@ async fn a_skip_without_a_reason_is_a_wrong_request_and_a_run_that_is_not_parked
         assert_eq!(status, 409, "{problem}");
         assert_eq!(problem["detail"], "the run has ended: it is Live");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_names_the_request_and_every_refusal_is_a_problem() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let named = server.request("GET", "/v1/runs").header("x-request-id", "mine-1").send().await.unwrap();
+    assert_eq!(named.headers()["x-request-id"], "mine-1");
+    let made = server.request("GET", "/healthz").header("x-request-id", "not plain").send().await.unwrap();
+    assert!(made.headers()["x-request-id"].to_str().unwrap().parse::<Uuid>().is_ok());
+
+    let runs = "/v1/apps/shop/runs";
+    let get = |path: &str| server.request("GET", path);
+    let post = || server.request("POST", runs);
+    let cases = [
+        (get("/nothing"), 404, "not-found"),
+        (get("/v1/runs/%ff"), 400, "bad-request"),
+        (get("/v1/runs?limit=0"), 400, "bad-request"),
+        (get("/v1/runs?limit=many"), 400, "bad-request"),
+        (server.request("PUT", runs), 405, "no-such-method"),
+        (server.request("DELETE", "/healthz"), 405, "no-such-method"),
+        (post().body("x".repeat(100_000)), 413, "too-large"),
+        (post().body("{}"), 415, "not-json"),
+        (post().json(&json!([])), 400, "bad-request"),
+        (post().json(&json!({ "repository": 7 })), 400, "bad-request"),
+    ];
+    for (request, status, kind) in cases {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{kind}");
+        assert!(answer.headers().contains_key("x-request-id"), "{kind}");
+        assert_eq!(answer.headers().contains_key("allow"), status == 405, "{kind}");
+        let (status, body) = (status, answered(answer).await);
+        assert_eq!(body.1["type"], format!("urn:landfall:{kind}"));
+        problem(body, status);
+    }
+
+    let options = server.request("OPTIONS", "/v1/runs").send().await.unwrap();
+    assert_eq!((options.status().as_u16(), &options.headers()["allow"]), (204, &"GET,HEAD".parse().unwrap()));
+    let empty = server.request("HEAD", "/v1/runs").send().await.unwrap();
+    assert_eq!((empty.status().as_u16(), empty.text().await.unwrap()), (200, String::new()));
+    let none =
+        post().header("content-type", "application/json; charset=utf-8").body("null").send().await.unwrap();
+    assert_eq!(none.status(), 404, "null is an empty body, and nothing was pushed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_has_not_moved_is_not_sent_again_and_a_page_leads_to_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    for app in ["shop", "blog"] {
+        let run = server.client().trigger(app, &of(&copy), None).await.unwrap().run_id;
+        server.settled(run).await;
+    }
+    let run = server.runs().await[0];
+    let path = format!("/v1/runs/{run}");
+    let seen = server.request("GET", &path).send().await.unwrap();
+    let tag = seen.headers()["etag"].clone();
+    let again = server.request("GET", &path).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!((again.status().as_u16(), &again.headers()["etag"]), (304, &tag));
+    assert_eq!(again.text().await.unwrap(), "");
+    let other = server.request("GET", &path).header("if-none-match", "\"1-00\"").send().await.unwrap();
+    assert_eq!(other.status(), 200);
+
+    let first = server.request("GET", "/v1/runs?limit=1&open=false").send().await.unwrap();
+    let link = first.headers()["link"].to_str().unwrap().to_owned();
+    let query = link.strip_prefix('<').unwrap().split_once('>').unwrap().0;
+    let last = server.request("GET", &format!("/v1/runs{query}")).send().await.unwrap();
+    assert!(!last.headers().contains_key("link"));
+    let (_, page) = answered(last).await;
+    assert_eq!((&page["runs"][0]["id"], &page["next"]), (&json!(run), &Value::Null));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_sent_again_under_its_key_is_done_once_and_answered_alike_for_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.end(Stage::Smoke, Outcome::errored("no reply"));
+    server.stages.end(Stage::Smoke, Outcome::errored("no reply"));
+    let run = server.client().trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    server.stages.hold(Stage::Test);
+    let other = server.client().trigger("blog", &of(&copy), None).await.unwrap().run_id;
+    let post = async |path: String, key: &str, body: Value| {
+        let request = server.request("POST", &path).header("idempotency-key", key).json(&body);
+        answered(request.send().await.unwrap()).await
+    };
+    let cancel = format!("/v1/runs/{other}/cancel");
+    let because = json!({ "reason": "a mistake" });
+
+    let (first, second) =
+        tokio::join!(post(cancel.clone(), "k", because.clone()), post(cancel.clone(), "k", because.clone()));
+    assert_eq!((first.0, &first), (202, &second));
+    server.settled(other).await;
+    server.stages.release(Stage::Test);
+    assert_eq!(post(cancel.clone(), "k", because.clone()).await, first, "the run has ended since");
+    assert_eq!(problem(post(cancel.clone(), "k2", because).await, 409), "the run has ended: it is Failed");
+    problem(post(cancel.clone(), "k", json!({ "reason": "another" })).await, 422);
+    problem(post(cancel, "a b", json!({})).await, 400);
+    let asked = server.client().events(other).await.unwrap();
+    assert_eq!(asked.iter().filter(|envelope| envelope.event.name() == "cancel_requested").count(), 1);
+
+    let trigger = |body: Value| post("/v1/apps/blog/runs".into(), "t", body);
+    let body = serde_json::to_value(of(&copy)).unwrap();
+    let started = trigger(body.clone()).await;
+    assert_eq!((started.0, trigger(body.clone()).await), (202, (200, started.1.clone())));
+    let mut elsewhere = body;
+    elsewhere["env"] = json!("staging");
+    problem(trigger(elsewhere).await, 422);
+    server.settled(run).await;
+    server.stop().await;
+
+    let server = TestServer::start(data.path()).await;
+    let request = server.request("POST", &format!("/v1/runs/{other}/cancel")).header("idempotency-key", "k");
+    let again = answered(request.json(&json!({ "reason": "a mistake" })).send().await.unwrap()).await;
+    assert_eq!(again, first, "the log remembers");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_decision_is_made_about_what_was_seen_and_refused_about_anything_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.hold(Stage::Test);
+    let run = server.client().trigger("shop", &of(&copy), None).await.unwrap().run_id;
+    let path = format!("/v1/runs/{run}");
+    let tag = async || server.request("GET", &path).send().await.unwrap().headers()["etag"].clone();
+    let mut events = server.app.engine.watch(run);
+    while !matches!(
+        futures_util::StreamExt::next(&mut events).await.unwrap().unwrap().event,
+        landfall_engine::core::event::Event::StageStarted { stage: Stage::Test, .. }
+    ) {}
+    let seen = tag().await;
+    let cancel = async |tag: &reqwest::header::HeaderValue| {
+        let request = server.request("POST", &format!("{path}/cancel")).header("if-match", tag);
+        answered(request.header("idempotency-key", "c").send().await.unwrap()).await
+    };
+
+    let detail = problem(cancel(&"\"1-000000000000000000000000\"".parse().unwrap()).await, 412);
+    assert!(detail.contains("look again"), "{detail}");
+    assert_eq!(cancel(&seen).await.0, 202);
+    assert_eq!(cancel(&seen).await.0, 202, "it was done, under this key");
+    assert_ne!(tag().await, seen);
+    server.stages.release(Stage::Test);
+    assert_eq!(server.settled(run).await.state, RunState::Failed);
     server.stop().await;
 }

@@ -5,6 +5,7 @@
 mod audit;
 mod folder;
 mod keeping;
+mod secret;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

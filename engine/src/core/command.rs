@@ -293,6 +293,22 @@ pub enum Rejected {
         /// What is missing, or what to do instead.
         why: String,
     },
+    /// The run is not where whoever asked saw it.
+    #[error("the run moved on: event {seen} was the last that was seen, and {found} is its last now")]
+    MovedOn {
+        /// The last event that was seen.
+        seen: u64,
+        /// The last event.
+        found: u64,
+    },
+    /// Something else was asked under this name.
+    #[error(
+        "this idempotency key stands for another request, to run {run}: take a new key for a new request"
+    )]
+    OtherRequest {
+        /// The run that it was asked of, or that it started.
+        run: RunId,
+    },
 }
 
 /// What can't be skipped, for the message.

@@ -17,6 +17,7 @@ pub const PRODUCTION: &str = "production";
 
 /// `[env.NAME]`: what an environment has of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Environment {
     /// Branches that are deployed to it.
@@ -27,6 +28,7 @@ pub struct Environment {
 
 /// What may differ between environments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Sections {
     /// What the app finds in its environment.
@@ -62,6 +64,7 @@ impl Sections {
 
 /// The environments of an app, beside the sections that are in force.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Environments {
     /// What the file says of each.

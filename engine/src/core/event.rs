@@ -20,6 +20,7 @@ pub const SCHEMA: u16 = 1;
 
 /// A commit, and who made it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Commit {
     /// Full hash.
     pub sha: String,
@@ -42,6 +43,7 @@ impl Commit {
 
 /// Where a run starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// From a commit: everything is done anew.
@@ -79,6 +81,7 @@ pub enum Origin {
 
 /// Why a run ended red.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A stage said no.
@@ -122,6 +125,7 @@ pub enum Cause {
 
 /// Where the output of an attempt is, and how to tell that it is whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OutputRef {
     /// Length in bytes.
     pub len: u64,
@@ -131,6 +135,7 @@ pub struct OutputRef {
 
 /// What a probe found after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
     /// The effect had not begun, or left nothing: it is done now, under the same key.
@@ -145,6 +150,7 @@ pub enum Found {
 
 /// A hold that a rollback puts on its commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HeldCommit {
     /// Full hash.
     pub sha: String,
@@ -154,6 +160,7 @@ pub struct HeldCommit {
 
 /// What a person decides about a parked run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Try again what could not be concluded.
@@ -172,6 +179,7 @@ pub enum Decision {
 
 /// One thing that happened in the life of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// A run was triggered. Row 1 of the execution table.
@@ -458,6 +466,7 @@ impl<'de> Deserialize<'de> for EventHash {
 
 /// One recorded fact and its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Envelope {
     /// Whose life it is part of.
     pub run_id: RunId,
@@ -480,5 +489,6 @@ pub struct Envelope {
     /// What happened.
     pub event: Event,
     /// Covers the stored bytes and the predecessor's hash.
+    #[cfg_attr(feature = "schema", schema(value_type = String, min_length = 64, max_length = 64))]
     pub hash: EventHash,
 }

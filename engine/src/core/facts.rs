@@ -8,6 +8,7 @@ use super::settings::Settings;
 
 /// What a stage that succeeded found out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Facts {
     /// The commit is laid out.
@@ -32,6 +33,7 @@ pub enum Facts {
 
 /// A commit in a folder of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Checkout {
     /// Git's hash of the tree: what was tested, built and deployed.
     pub tree: String,
@@ -43,6 +45,7 @@ pub struct Checkout {
 
 /// The result of the tests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TestReport {
     /// Exit code of the command.
     pub exit_code: i64,
@@ -54,6 +57,7 @@ pub struct TestReport {
 
 /// The counts of a JUnit report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TestCounts {
     /// Tests that passed.
     pub passed: u32,
@@ -65,6 +69,7 @@ pub struct TestCounts {
 
 /// One failing test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TestFailure {
     /// Name, with its class or file.
     pub name: String,
@@ -74,6 +79,7 @@ pub struct TestFailure {
 
 /// An image in the local engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BuiltImage {
     /// Docker's id of the image.
     pub image_id: String,
@@ -85,6 +91,7 @@ pub struct BuiltImage {
 
 /// An image in the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PushedImage {
     /// `server/service`.
     pub repository: String,
@@ -103,12 +110,14 @@ impl PushedImage {
 
 /// A container of a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Candidate {
     /// Name of the container.
     pub container: String,
     /// Docker's id of the container.
     pub container_id: String,
     /// Loopback address that only the proxy and the smoke checks use. Fixed: it survives restarts.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address: SocketAddr,
     /// How long it took from the start to the first good answer, in milliseconds.
     pub healthy_after_ms: u64,
@@ -116,6 +125,7 @@ pub struct Candidate {
 
 /// What was checked, and how it went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SmokeReport {
     /// Where the checks were sent.
     pub address: String,
@@ -125,6 +135,7 @@ pub struct SmokeReport {
 
 /// One check that passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SmokePassed {
     /// For people: `GET /healthz = 200`.
     pub check: String,
@@ -134,6 +145,7 @@ pub struct SmokePassed {
 
 /// A traffic switch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Switched {
     /// The generation that the proxy took on.
     pub generation: u64,
@@ -143,6 +155,7 @@ pub struct Switched {
 
 /// Why a stage said no.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// One line for people: what was expected, what was found, what to do.
     pub reason: String,

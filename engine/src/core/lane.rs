@@ -16,6 +16,7 @@ use super::settings::DeploySettings;
 
 /// An app in an environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LaneId {
     /// Name of the app: `a-z`, `0-9` and `-`, as checked at the edge.
     pub app: String,
@@ -38,6 +39,7 @@ impl fmt::Display for LaneId {
 
 /// An image digest that was live, is live, or may be again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Release {
     /// The run that made it live.
     pub run: RunId,
@@ -53,6 +55,7 @@ pub struct Release {
 
 /// Why a commit is not deployed again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Hold {
     /// The run that was rolled back. None: a person holds it.
     pub run: Option<RunId>,
@@ -70,6 +73,7 @@ pub fn hold_in_words(since: Option<RunId>, reason: &str) -> String {
 
 /// Why no run enters a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pause {
     /// Why, as given by whoever paused it.
     pub reason: String,
@@ -82,6 +86,7 @@ pub const FORMER_MAX: usize = 50;
 
 /// What an app in an environment serves, served, and must not serve again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Lane {
     /// The release that serves.
     pub live: Option<Release>,
@@ -199,7 +204,8 @@ impl Lane {
             | LedgerEvent::TokenCreated { .. }
             | LedgerEvent::TokenRevoked { .. }
             | LedgerEvent::SecretSet { .. }
-            | LedgerEvent::SecretRemoved { .. } => {}
+            | LedgerEvent::SecretRemoved { .. }
+            | LedgerEvent::Pruned { .. } => {}
         }
     }
 

@@ -23,6 +23,7 @@ pub const fn ledger_of(log_id: Uuid) -> RunId {
 
 /// One thing that somebody decided about the installation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum LedgerEvent {
     /// An app was made known, or what is known of it was changed.
@@ -93,9 +94,36 @@ pub enum LedgerEvent {
         /// Its name.
         name: String,
     },
+    /// Outputs of old runs, and what nobody needed any more, were given up.
+    Pruned {
+        /// How many runs' outputs.
+        runs: u64,
+        /// How many containers, images and folders.
+        swept: u64,
+    },
 }
 
 impl LedgerEvent {
+    /// Returns what was decided, in words.
+    pub fn in_words(&self) -> String {
+        let of = |env: &Option<String>| env.as_ref().map_or(String::new(), |env| format!(" in {env}"));
+        match self {
+            Self::AppRegistered { app, .. } => format!("registered the app {app}"),
+            Self::AppRemoved { app } => format!("removed the app {app}"),
+            Self::LanePaused { lane, reason } => format!("paused {lane}: {reason}"),
+            Self::LaneResumed { lane } => format!("resumed {lane}"),
+            Self::CommitHeld { lane, sha, reason } => format!("held commit {sha} in {lane}: {reason}"),
+            Self::HoldReleased { lane, sha } => format!("released commit {sha} in {lane}"),
+            Self::TokenCreated { token } => format!("created the token {} ({})", token.label, token.id),
+            Self::TokenRevoked { id } => format!("revoked the token {id}"),
+            Self::SecretSet { app, env, name } => format!("set the secret {name} of {app}{}", of(env)),
+            Self::SecretRemoved { app, env, name } => {
+                format!("removed the secret {name} of {app}{}", of(env))
+            }
+            Self::Pruned { runs, swept } => format!("pruned outputs of {runs} runs and {swept} leftovers"),
+        }
+    }
+
     /// Returns the lane whose runs it concerns, if there is one.
     pub const fn lane(&self) -> Option<&LaneId> {
         match self {
@@ -108,13 +136,15 @@ impl LedgerEvent {
             | Self::TokenCreated { .. }
             | Self::TokenRevoked { .. }
             | Self::SecretSet { .. }
-            | Self::SecretRemoved { .. } => None,
+            | Self::SecretRemoved { .. }
+            | Self::Pruned { .. } => None,
         }
     }
 }
 
 /// What is known of an app before any of its runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Registration {
     /// Where its commits come from.
@@ -129,6 +159,7 @@ pub struct Registration {
     /// How often a URL is asked for new heads, in milliseconds. None: seldom, to find a push whose delivery was lost.
     pub poll_ms: Option<u64>,
     /// Name of the secret with which deliveries are signed.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub webhook_secret: Option<SecretName>,
     /// Where the state of a run is reported to.
     pub forge: Option<Forge>,
@@ -136,6 +167,7 @@ pub struct Registration {
 
 /// Where the commits of an app come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// They are pushed to the git remote of the server.
@@ -146,12 +178,14 @@ pub enum Source {
         /// An https or ssh URL without credentials.
         url: String,
         /// Name of the secret that holds the private ssh key, or the token for https.
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         credential: Option<SecretName>,
     },
 }
 
 /// The place where an app's commits are looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Forge {
     /// What it speaks.
     pub kind: ForgeKind,
@@ -160,11 +194,13 @@ pub struct Forge {
     /// `owner/name`.
     pub project: String,
     /// Name of the secret that holds the token.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub token: SecretName,
 }
 
 /// What a forge speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ForgeKind {
     /// GitHub, and its Enterprise server.
@@ -183,6 +219,7 @@ pub enum ForgeKind {
 
 /// How much a token opens; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Look.
@@ -197,6 +234,7 @@ pub enum Scope {
 
 /// A token, as far as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenGrant {
     /// Its name in lists and in the log.
     pub id: Uuid,
@@ -208,7 +246,7 @@ pub struct TokenGrant {
     pub app: Option<String>,
     /// Until when, in milliseconds since 1970. None: until it is revoked.
     pub expires_ms: Option<u64>,
-    /// SHA-256 of the token in hex. The token has 256 random bits, so a slow hash would add nothing.
+    /// SHA-256 of the token in hex. The token has 244 random bits, so a slow hash would add nothing.
     pub sha256: String,
 }
 
@@ -250,7 +288,8 @@ impl Ledger {
             | LedgerEvent::CommitHeld { .. }
             | LedgerEvent::HoldReleased { .. }
             | LedgerEvent::SecretSet { .. }
-            | LedgerEvent::SecretRemoved { .. } => {}
+            | LedgerEvent::SecretRemoved { .. }
+            | LedgerEvent::Pruned { .. } => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use super::run::{NoticeProgress, Phase, Run, RunState};
 
 /// For whom a notice is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
     /// Whoever pushed.
@@ -28,6 +29,7 @@ impl fmt::Display for Audience {
 
 /// What the notice is about. Part of its identity: each outcome is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// The run failed before its deploy.

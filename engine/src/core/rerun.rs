@@ -18,6 +18,7 @@ use super::stage::Stage;
 
 /// What a rerun takes over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rerun {
     /// The former run.
     pub of: RunId,

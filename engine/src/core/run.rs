@@ -16,6 +16,7 @@ use super::stage::Stage;
 
 /// The identity of a run: a UUID v7, so runs sort by the time of their trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
@@ -43,6 +44,7 @@ impl FromStr for RunId {
 
 /// How far a run got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// The trigger is recorded.
@@ -108,6 +110,7 @@ impl fmt::Display for RunState {
 
 /// The one attempt in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Work {
     /// What is being done.
     pub stage: Stage,
@@ -121,6 +124,7 @@ pub struct Work {
 
 /// What a run is waiting for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// For nothing: the next stage may begin, or the run queues for its lane.
@@ -179,6 +183,7 @@ pub enum Phase {
 
 /// Why a run waits for a person.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Parked {
     /// What could not be concluded.
     pub at: Blocked,
@@ -190,6 +195,7 @@ pub struct Parked {
 
 /// What could not be concluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Blocked {
     /// An attempt at a stage.
@@ -208,6 +214,7 @@ pub enum Blocked {
 
 /// What a run was promised when it entered its lane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LaneEntry {
     /// The release that serves, and that a rollback goes back to.
     pub replaces: Option<Release>,
@@ -217,6 +224,7 @@ pub struct LaneEntry {
 
 /// How a notice stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeProgress {
     /// An attempt is in flight.
@@ -242,6 +250,7 @@ pub enum NoticeProgress {
 
 /// The life of one push, up to and including event `seq`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Run {
     /// Its identity.
     pub id: RunId,
@@ -286,6 +295,7 @@ pub struct Run {
     /// The seq of the event that parked the run last; 0 when it never was.
     pub parked_seq: u64,
     /// The notices that were begun.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, NoticeProgress>))]
     pub notices: BTreeMap<NoticeId, NoticeProgress>,
 }
 

@@ -14,6 +14,7 @@ pub type SecretName = String;
 
 /// The configuration of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Settings {
     /// Name of the service: part of image and container names.
@@ -47,6 +48,7 @@ pub struct Settings {
 
 /// `[on.push]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct OnPush {
     /// Branches that are deployed.
@@ -68,6 +70,7 @@ impl OnPush {
 
 /// `[test]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct TestSettings {
     /// Image in which the tests run.
@@ -111,6 +114,7 @@ impl Default for TestSettings {
 
 /// `[build]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct BuildSettings {
     /// Path of the Dockerfile, from the source's root. A missing default one is generated.
@@ -118,6 +122,7 @@ pub struct BuildSettings {
     /// Build arguments. They end in the image's history, so no secret belongs here.
     pub args: BTreeMap<String, String>,
     /// Secrets that the build may mount.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secrets: Vec<SecretName>,
     /// Limit of the whole stage, in milliseconds.
     pub timeout_ms: u64,
@@ -136,6 +141,7 @@ impl Default for BuildSettings {
 
 /// `[registry]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RegistrySettings {
     /// Host and port, and a path where the registry has several tenants: `ghcr.io/acme`.
@@ -143,6 +149,7 @@ pub struct RegistrySettings {
     /// User name, when the registry asks for one.
     pub username: Option<String>,
     /// Name of the secret that holds the password.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub password: Option<SecretName>,
     /// Limit of the push, in milliseconds.
     pub timeout_ms: u64,
@@ -156,16 +163,21 @@ impl Default for RegistrySettings {
 
 /// `[env]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct EnvSettings {
     /// Variables in clear text.
     pub clear: BTreeMap<String, String>,
     /// Variables whose values are secrets of the same name.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub secret: Vec<SecretName>,
+    /// Files of the container, by their paths, and the secrets that they hold.
+    pub files: BTreeMap<String, SecretName>,
 }
 
 /// `[release]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReleaseSettings {
     /// Shell command, run once in the new image before the deploy.
     pub command: String,
@@ -175,6 +187,7 @@ pub struct ReleaseSettings {
 
 /// `[proxy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ProxySettings {
     /// Host name of the app. None: the app answers for every host that no other app has.
@@ -193,6 +206,7 @@ impl Default for ProxySettings {
 
 /// `[proxy] healthcheck`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HealthCheck {
     /// Path that answers 2xx or 3xx once the app is ready.
@@ -211,6 +225,7 @@ impl Default for HealthCheck {
 
 /// `[deploy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct DeploySettings {
     /// How long the candidate may take to become healthy, in milliseconds.
@@ -226,6 +241,12 @@ pub struct DeploySettings {
     /// A person has to approve each deploy, and has this long, in milliseconds. None: nobody is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_ms: Option<u64>,
+    /// CPU limit of the app's container, in thousandths of a core. None: no limit.
+    pub cpu_millis: Option<u64>,
+    /// Limit of processes and threads in the app's container.
+    pub pids: u64,
+    /// Keeps the app from writing anywhere but to `/tmp` and its volumes.
+    pub read_only: bool,
 }
 
 impl Default for DeploySettings {
@@ -237,12 +258,17 @@ impl Default for DeploySettings {
             retain: 5,
             memory_mb: None,
             approval_ms: None,
+            cpu_millis: None,
+            // A busy app of many threads has some hundred; a fork bomb ends here.
+            pids: 4_096,
+            read_only: false,
         }
     }
 }
 
 /// One `[[smoke]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SmokeCheck {
     /// A request and what its answer must be.
@@ -253,6 +279,7 @@ pub enum SmokeCheck {
 
 /// A request and what its answer must be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct HttpCheck {
     /// Path and query.
@@ -271,6 +298,7 @@ pub struct HttpCheck {
 
 /// A command that checks the candidate from a container of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct CommandCheck {
     /// Shell command.
@@ -283,6 +311,7 @@ pub struct CommandCheck {
 
 /// `[rollback]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RollbackSettings {
     /// Rolls back without asking. Otherwise the run is parked for a person.
@@ -299,6 +328,7 @@ impl Default for RollbackSettings {
 
 /// `[notify]`. Each channel is written `kind:target`: `email:author`, `slack:SECRET`, `webhook:SECRET`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct NotifySettings {
     /// Told of red tests and red builds.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One effect on the world that moves a run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Lays the pushed commit into a folder of its own and reads its configuration.

@@ -10,6 +10,7 @@ use super::stage::Stage;
 
 /// A run in one line, kept up event by event without the run's whole history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RunSummary {
     /// Its identity.
     pub id: RunId,

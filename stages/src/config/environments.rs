@@ -60,10 +60,11 @@ fn environment(
 
 /// A variable is as the environment says, be that in clear text where the file has a secret or the other way round.
 fn merged(file: EnvSettings, own: EnvSettings) -> EnvSettings {
-    let EnvSettings { mut clear, mut secret } = file;
+    let EnvSettings { mut clear, mut secret, mut files } = file;
     clear.retain(|name, _| !own.secret.contains(name));
     secret.retain(|name| !own.clear.contains_key(name) && !own.secret.contains(name));
     clear.extend(own.clear);
     secret.extend(own.secret);
-    EnvSettings { clear, secret }
+    files.extend(own.files);
+    EnvSettings { clear, secret, files }
 }

@@ -103,6 +103,7 @@ pub(super) fn env(section: &mut Section<'_>) -> EnvSettings {
     let mut env = EnvSettings::default();
     section.set("clear", &mut env.clear, values::variables);
     section.set("secret", &mut env.secret, values::list(values::secret_name));
+    section.set("files", &mut env.files, values::secret_files);
     if let Some(twice) = env.secret.iter().find(|name| env.clear.contains_key(*name)) {
         let at = section.place_of("secret").unwrap_or(0..0);
         section.report("secret", Problem::at(at, format!("{twice} is in `clear` as well: choose one")));
@@ -139,6 +140,9 @@ pub(super) fn deploy(mut section: Section<'_>, deploy: &mut DeploySettings) {
     section.set("keep_warm", &mut deploy.keep_warm_ms, values::duration_ms(true));
     section.set("retain", &mut deploy.retain, values::integer(1..=RETAIN_MAX));
     deploy.memory_mb = section.read("memory", values::memory_mb).or(deploy.memory_mb);
+    deploy.cpu_millis = section.read("cpus", values::cpu_millis).or(deploy.cpu_millis);
+    section.set("pids", &mut deploy.pids, values::integer(16..=1_000_000));
+    section.set("read_only", &mut deploy.read_only, values::boolean);
     let approval = section.read("approval", values::boolean).unwrap_or(deploy.approval_ms.is_some());
     let timeout_ms = section.read("approval_timeout", values::duration_ms(false));
     if let (Some(at), false) = (section.place_of("approval_timeout"), approval) {

@@ -13,6 +13,7 @@ use super::section::Read;
 use super::section::Value;
 use super::section::mismatch;
 use crate::plan;
+use crate::secrets;
 
 /// Nothing in a deploy is meant to wait longer; more is a slip of the unit.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -154,27 +155,54 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// Reads files of a container: a table of paths in it and the secrets that they hold.
+pub(super) fn secret_files(value: &Value<'_>) -> Read<BTreeMap<String, String>> {
+    let expected =
+        "a table of paths and names of secrets, such as { \"/run/secrets/key.pem\" = \"KEY_PEM\" }";
+    let table = value.get_ref().as_table().ok_or_else(|| mismatch(expected, value))?;
+    let files = table.iter().map(|(path, secret)| {
+        match is_file_path(path.get_ref()) {
+            true => Ok((path.get_ref().clone().into_owned(), secret_name(secret)?)),
+            false => Err(Problem::at(
+                path.span(),
+                format!(
+                    "expected the path of a file in a folder of the container, without '..', and not below /proc, /sys, \
+                     /dev or /tmp; found {:?}",
+                    path.get_ref()
+                ),
+            )
+            .help("such as \"/run/secrets/key.pem\"")),
+        }
+    });
+    files.collect()
+}
+
+/// A path that leads where it says, in a folder where a file stays: `/tmp` can be emptied at each start.
+fn is_file_path(path: &str) -> bool {
+    let plain =
+        |part: &&str| !part.is_empty() && !matches!(*part, "." | "..") && !part.contains(char::is_control);
+    let Some(parts) = path.strip_prefix('/').map(|path| path.split('/').collect::<Vec<_>>()) else {
+        return false;
+    };
+    let is_elsewhere = ["proc", "sys", "dev", "tmp"].contains(&parts[0]);
+    path.len() <= TEXT_BYTES_MAX && parts.len() >= 2 && parts.iter().all(|part| plain(part)) && !is_elsewhere
+}
+
 /// Reads the name of a secret. What is none is not quoted: it may be the secret itself.
 pub(super) fn secret_name(value: &Value<'_>) -> Read<String> {
     let wrong = |message: &str| {
         Problem::at(value.span(), message)
-            .help("secrets are named here and never written: put the value into Landfall's environment")
+            .help("secrets are named here and never written: `landfall secret set APP NAME` keeps the value")
             .hidden()
     };
     let name = value.get_ref().as_str().ok_or_else(|| wrong("expected the name of a secret in quotes"))?;
-    if !is_secret_name(name) {
+    if !secrets::is_name(name) {
         return Err(wrong("expected the name of a secret, of A-Z, 0-9 and '_', such as \"DATABASE_URL\""));
     }
-    if name.starts_with("LANDFALL_") {
+    if secrets::is_ours(name) {
         return Err(Problem::at(value.span(), "names that begin with LANDFALL_ are Landfall's own"));
     }
     Ok(name.to_owned())
-}
-
-fn is_secret_name(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// Reads `["NAME"]`: exactly one secret.
@@ -183,7 +211,7 @@ pub(super) fn one_secret(value: &Value<'_>) -> Read<String> {
     match value.get_ref().as_array().map(|list| list.iter().collect::<Vec<_>>()).as_deref() {
         Some([one]) => secret_name(one),
         _ => Err(Problem::at(value.span(), message)
-            .help("secrets are named here and never written: put the value into Landfall's environment")
+            .help("secrets are named here and never written: `landfall secret set APP NAME` keeps the value")
             .hidden()),
     }
 }
@@ -288,7 +316,7 @@ pub(super) fn channel(value: &Value<'_>) -> Read<String> {
     let (kind, target) = channel.split_once(':').ok_or_else(wrong)?;
     let fits = match kind {
         "email" => target == "author" || target.parse::<lettre::Address>().is_ok(),
-        "slack" | "webhook" => is_secret_name(target) && !target.starts_with("LANDFALL_"),
+        "slack" | "webhook" => secrets::is_name(target) && !secrets::is_ours(target),
         _ => false,
     };
     if fits { Ok(channel.to_owned()) } else { Err(wrong()) }

@@ -21,6 +21,7 @@ fn context() -> Context {
     Context {
         docker: DockerHandle::connect(Some("unix:///nonexistent/docker.sock")).unwrap(),
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        keys: crate::git::RepositoryKeys::default(),
         secrets: Arc::new(Secrets::default()),
         proxy: ProxyClient::new("/nonexistent/admin.sock"),
         data: "/nonexistent".into(),

@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::http::written;
 use crate::lines::clip;
 use crate::plan;
+use crate::secret_files::SecretFiles;
 use crate::stopped::Stopped;
 
 /// Runs its first argument, and prints the mark once that has ended by itself.
@@ -101,7 +102,14 @@ fn shot<'a>(
     if let Some(host) = &mut body.host_config {
         host.network_mode = Some("host".into());
     }
-    Ok(OneShot { name, body, registry: &settings.registry, files: None, order })
+    Ok(OneShot {
+        name,
+        body,
+        registry: &settings.registry,
+        files: None,
+        secret_files: SecretFiles::default(),
+        order,
+    })
 }
 
 fn variables(order: &Order, target: &Target<'_>) -> BTreeMap<String, String> {

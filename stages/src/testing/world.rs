@@ -65,6 +65,7 @@ impl World {
                 .no_proxy()
                 .build()
                 .unwrap(),
+            keys: crate::git::RepositoryKeys::default(),
             secrets: Arc::new(Secrets::new(values, None).unwrap()),
             proxy: ProxyClient::in_dir(dir.path()),
             data: dir.path().to_owned(),

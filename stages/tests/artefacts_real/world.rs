@@ -24,6 +24,10 @@ use uuid::Uuid;
 /// Every symbol in it is one that a wrong base64 alphabet spoils.
 pub const PASSWORD: &str = "p>>>?~~~";
 
+/// A secret of several lines, as keys are.
+pub const SIGNING_KEY: &str =
+    "-----BEGIN PRIVATE KEY-----\nc2lnbmluZyBrZXkgb2YgdGhlIHNob3A=\n-----END PRIVATE KEY-----\n";
+
 pub struct World {
     pub stages: FlaskStages,
     pub log_id: Uuid,
@@ -45,6 +49,7 @@ impl World {
             ("REGISTRY_PASSWORD".to_owned(), PASSWORD.to_owned()),
             ("WRONG_PASSWORD".to_owned(), "not-the-password".to_owned()),
             ("API_TOKEN".to_owned(), "t0p-s3cret-t0ken".to_owned()),
+            ("SIGNING_KEY".to_owned(), SIGNING_KEY.to_owned()),
         ];
         let stages = FlaskStages::new(FlaskStagesConfig {
             data: dir.path().join("data"),

@@ -4,33 +4,51 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub(crate) struct GitServer {
     pub(crate) port: u16,
     pub(crate) requests: Arc<AtomicUsize>,
+    /// What clients said of themselves, in base64.
+    pub(crate) credentials: Arc<Mutex<Vec<String>>>,
+}
+
+/// Who is let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    Open,
+    Closed,
+    /// Whoever says this, in base64.
+    For(&'static str),
 }
 
 impl GitServer {
     /// Serves the repositories in a folder, or asks everybody for a password.
     pub(crate) fn start(root: &Path, wants_password: bool) -> Self {
+        Self::behind(root, if wants_password { Door::Closed } else { Door::Open })
+    }
+
+    /// Serves the repositories in a folder to those who are let in.
+    pub(crate) fn behind(root: &Path, door: Door) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
         let (root, counted) = (root.to_owned(), Arc::clone(&requests));
+        let credentials = Arc::new(Mutex::default());
+        let heard = Arc::clone(&credentials);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 counted.fetch_add(1, Ordering::SeqCst);
-                let root = root.clone();
-                std::thread::spawn(move || answer(stream.unwrap(), &root, wants_password));
+                let (root, heard) = (root.clone(), Arc::clone(&heard));
+                std::thread::spawn(move || answer(stream.unwrap(), &root, door, &heard));
             }
         });
-        Self { port, requests }
+        Self { port, requests, credentials }
     }
 }
 
-fn answer(mut stream: TcpStream, root: &PathBuf, wants_password: bool) {
+fn answer(mut stream: TcpStream, root: &PathBuf, door: Door, heard: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = Vec::new();
     loop {
@@ -45,7 +63,14 @@ fn answer(mut stream: TcpStream, root: &PathBuf, wants_password: bool) {
         let lines = head.iter().filter_map(|line| line.split_once(": "));
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
     };
-    if wants_password {
+    let said = header("authorization").map(|value| value.trim_start_matches("Basic ").to_owned());
+    heard.lock().unwrap().extend(said.clone());
+    let is_let_in = match door {
+        Door::Open => true,
+        Door::Closed => false,
+        Door::For(wanted) => said.as_deref() == Some(wanted),
+    };
+    if !is_let_in {
         let refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         stream.write_all(refusal.as_bytes()).unwrap();
         return;

@@ -10,5 +10,7 @@ mod fetch;
 mod git;
 mod git_server;
 mod host_tests;
+mod hostile;
+mod private;
 mod release_command;
 mod world;

@@ -32,7 +32,8 @@ impl World {
     /// Returns an empty repository and stages that know one secret.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let secrets = [("DATABASE_URL".to_owned(), "postgres://s3cret".to_owned())];
+        let secrets = [("DATABASE_URL", "postgres://s3cret"), ("GIT_TOKEN", "t0ken-0f-the-tests")];
+        let secrets = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = FlaskStagesConfig {
             data: dir.path().join("data"),
             secrets: Secrets::new(secrets.into_iter(), None).unwrap(),

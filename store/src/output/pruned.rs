@@ -22,6 +22,7 @@ pub(crate) const PRUNED_FILE: &str = "pruned.json";
 
 /// What was pruned of a run. Stored: a new field gets a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pruned {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
@@ -34,6 +35,7 @@ pub struct Pruned {
 
 /// An output that was pruned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PrunedOutput {
     /// Of which stage, or whatever else printed it.
     pub name: String,

@@ -84,6 +84,13 @@ async fn a_start_that_died_before_meta_was_made_starts_again() {
 }
 
 #[tokio::test]
+async fn a_traffic_proxy_that_was_started_first_does_not_make_the_folder_somebody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("proxy")).unwrap();
+    drop(open(folder.path()));
+}
+
+#[tokio::test]
 async fn an_open_folder_is_locked_within_one_process_too_until_it_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open(folder.path());

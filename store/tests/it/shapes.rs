@@ -201,9 +201,9 @@ fn place(event: &Event) -> usize {
         Event::RollbackRecovered { .. } => 22,
         Event::NoticeRecovered { .. } => 23,
         Event::Ledger(event) => 24 + ledger_place(event),
-        Event::ApprovalRequested { .. } => 34,
-        Event::RunApproved => 35,
-        Event::RunRejected { .. } => 36,
+        Event::ApprovalRequested { .. } => 35,
+        Event::RunApproved => 36,
+        Event::RunRejected { .. } => 37,
     }
 }
 
@@ -220,6 +220,7 @@ fn ledger_place(event: &LedgerEvent) -> usize {
         LedgerEvent::TokenRevoked { .. } => 7,
         LedgerEvent::SecretSet { .. } => 8,
         LedgerEvent::SecretRemoved { .. } => 9,
+        LedgerEvent::Pruned { .. } => 10,
     }
 }
 
@@ -265,6 +266,7 @@ fn every_ledger_event() -> Vec<Event> {
         LedgerEvent::TokenRevoked { id: RUN.0 },
         LedgerEvent::SecretSet { app: app.clone(), env: env.clone(), name: name.clone() },
         LedgerEvent::SecretRemoved { app, env: None, name },
+        LedgerEvent::Pruned { runs: 3, swept: 2 },
     ]
     .map(Event::Ledger)
     .into()
@@ -406,6 +408,6 @@ fn every_event() -> Vec<Event> {
     events.push(Event::RunFailed { cause: Cause::Held { since: None } });
     events.extend(every_ledger_event());
     events.extend(what_people_decide());
-    assert!((0..=36).all(|at| events.iter().any(|event| place(event) == at)));
+    assert!((0..=37).all(|at| events.iter().any(|event| place(event) == at)));
     events
 }

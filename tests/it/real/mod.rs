@@ -4,12 +4,14 @@
 
 mod bad_input;
 mod crowd;
+mod deliveries;
 mod invariants;
 mod killed;
 mod retention;
 mod rows;
 mod run_command;
+mod secrets;
 mod timers;
 #[expect(dead_code, reason = "the other target uses the rest")]
 mod witness;
-mod yard;
+pub mod yard;

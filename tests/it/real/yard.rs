@@ -327,6 +327,7 @@ impl Yard {
         command
             .env("LANDFALL_DATA", self.data.path())
             .env("LANDFALL_TOKEN", TOKEN)
+            .env("LANDFALL_VAULT_KEY_FILE", self.data.path().with_extension("key"))
             .env("REGISTRY_PASSWORD", PASSWORD)
             .env("DEVELOPER_WEBHOOK", &self.developer.url)
             .env("OPS_WEBHOOK", &self.ops.url)
@@ -398,6 +399,7 @@ impl Yard {
 
 impl Drop for Yard {
     fn drop(&mut self) {
+        let _ = fs::remove_file(self.data.path().with_extension("key"));
         if let Ok(pid) = fs::read_to_string(self.data.path().join("proxy/proxy.pid")) {
             let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
         }
