@@ -186,7 +186,7 @@ fn is_file_path(path: &str) -> bool {
         return false;
     };
     let is_elsewhere = ["proc", "sys", "dev", "tmp"].contains(&parts[0]);
-    path.len() <= TEXT_BYTES_MAX && parts.len() >= 2 && parts.iter().all(|part| plain(part)) && !is_elsewhere
+    path.len() <= TEXT_BYTES_MAX && parts.len() >= 2 && parts.iter().all(plain) && !is_elsewhere
 }
 
 /// Reads the name of a secret. What is none is not quoted: it may be the secret itself.
