@@ -123,7 +123,7 @@ pub enum Command {
     /// Deploy HEAD of a git repository, and show how it goes.
     Run(RunArgs),
     /// Take `git push`, answer over HTTP, and drive the runs.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List runs, newest first.
     Runs(RunsArgs),
     /// Show what is known about a run, and what it waits for.

@@ -18,7 +18,10 @@ const MIB: u64 = 1 << 20;
 
 /// A receiver that answers with a status, and notes the key and the body of what it hears.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<(u16, Vec<(String, String)>)>>);
+struct Receiver(Arc<Mutex<Heard>>);
+
+/// The status that is answered, and the key and the body of each notice.
+type Heard = (u16, Vec<(String, String)>);
 
 impl Receiver {
     async fn start(&self, status: u16) -> String {

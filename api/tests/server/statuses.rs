@@ -33,11 +33,14 @@ enum Manner {
     Hangs,
 }
 
+/// How the forge behaves, and what it was asked.
+type Played = (Manner, Vec<(Method, String, Value)>);
+
 /// A forge that notes what it is told.
 #[derive(Clone)]
 struct FakeForge {
     url: String,
-    inner: Arc<Mutex<(Manner, Vec<(Method, String, Value)>)>>,
+    inner: Arc<Mutex<Played>>,
 }
 
 impl FakeForge {
