@@ -23,6 +23,7 @@ use crate::server::{
     TriggerRequest,
 };
 
+mod control;
 mod sse;
 
 /// The longest page that a server gives.

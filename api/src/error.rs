@@ -256,9 +256,10 @@ impl IntoResponse for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Rejected(Rejected::NoSuchRun) | EngineError::NoSuchRun(_) => {
-                Self::NotFound(error.to_string())
-            }
+            EngineError::Rejected(Rejected::NoSuchRun)
+            | EngineError::NoSuchRun(_)
+            | EngineError::NoSuchApp(_)
+            | EngineError::NoSuchCommit { .. } => Self::NotFound(error.to_string()),
             EngineError::Rejected(Rejected::MovedOn { .. }) => {
                 Self::Moved(format!("{error}; look again, then decide"))
             }

@@ -139,9 +139,10 @@ impl From<EngineError> for Fault {
                 Self::Refused(format!("{held}: `landfall run --release-hold`"))
             }
             EngineError::Rejected(rejected) => Self::Refused(rejected.to_string()),
-            EngineError::NoSuchRun(_) | EngineError::NoSuchRelease { .. } => {
-                Self::NotFound(error.to_string())
-            }
+            EngineError::NoSuchRun(_)
+            | EngineError::NoSuchRelease { .. }
+            | EngineError::NoSuchApp(_)
+            | EngineError::NoSuchCommit { .. } => Self::NotFound(error.to_string()),
             EngineError::Illegal(illegal) => Self::Unsound(illegal.to_string()),
             EngineError::NotDriven(_) => Self::Unsound(error.to_string()),
             EngineError::Read(error) => error.into(),

@@ -8,13 +8,14 @@
 //! in the same words.
 
 use landfall_engine::audit::{cause_in_words, finding, row_of, seconds, short_digest};
-use landfall_engine::core::effect::{Effect, next_effect};
+use landfall_engine::core::effect::next_effect;
 use landfall_engine::core::event::{Decision, Envelope, Event, Found, HeldCommit, Origin};
 use landfall_engine::core::evolve::{Place, evolve};
 use landfall_engine::core::facts::{Facts, Failure};
 use landfall_engine::core::lane::Release;
 use landfall_engine::core::run::Run;
 use landfall_engine::core::stage::Stage;
+use landfall_engine::timeline::timestamp;
 
 use crate::picture::text::harmless;
 
@@ -59,9 +60,10 @@ impl EventLines {
         self.run.as_ref()
     }
 
-    /// Tells whether nothing more happens without a person: the run is closed, or parked and its people told.
+    /// Tells whether nothing more happens without a person: the run is closed, or parked or to be approved and its people
+    /// told.
     pub fn is_settled(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| matches!(next_effect(run), None | Some(Effect::AwaitPerson)))
+        self.run.as_ref().is_some_and(|run| next_effect(run).is_none_or(|effect| effect.is_a_persons()))
     }
 
     fn lines(&mut self, run: &Run, envelope: &Envelope) -> Vec<String> {
@@ -100,6 +102,17 @@ impl EventLines {
             Event::StageSkipped { stage, reason } => {
                 let (row, who) = (row_of(*stage), &envelope.actor);
                 vec![format!("[{row}] » {} skipped by {who}: {reason}", title(*stage))]
+            }
+            Event::ApprovalRequested { until_ms } => {
+                let (until, id) = (timestamp(*until_ms), run.id.short());
+                vec![
+                    format!("WAITING, a person must approve the deploy, until {until}"),
+                    format!("  landfall approve {id}, or landfall reject {id}"),
+                ]
+            }
+            Event::RunApproved => vec![format!("[5] approved by {}", envelope.actor)],
+            Event::RunRejected { reason } => {
+                vec![format!("[5] ✗ rejected by {}: {reason}", envelope.actor)]
             }
             Event::DeploymentStarted { replaces, .. } => {
                 vec![format!("[5] ✓ Deployment started{}", replacing(replaces.as_deref()))]
@@ -160,6 +173,12 @@ fn started(run: &Run, origin: &Origin, trigger: &str, envelope: &Envelope) -> St
         Origin::Push { .. } => format!("{} {:?}", commit.short(), commit.subject),
         Origin::Release { release, .. } => {
             format!("back to {} of run {}", commit.short(), release.run)
+        }
+        Origin::Promotion { from, release, .. } => {
+            format!("{} of run {}, promoted from {from},", commit.short(), release.run)
+        }
+        Origin::Rerun(rerun) => {
+            format!("{} of run {} again, from {} on,", commit.short(), rerun.of, rerun.from)
         }
     };
     format!("[1] ✓ {what} for {}: run {} started ({trigger} by {})", run.lane, run.id, envelope.actor)

@@ -15,7 +15,7 @@ use crate::core::event::{Origin, OutputRef};
 use crate::core::run::Run;
 use crate::core::stage::Stage;
 use crate::engine::Shared;
-use crate::lanes::Turn;
+use crate::lanes::{Claim, Turn};
 use crate::ports::{NoticeOrder, Order, Output, Probe, RollbackOrder};
 use crate::sabotaged;
 
@@ -190,7 +190,8 @@ pub(crate) async fn roll_back(
             let output = Output::new(writer);
             let key = EffectKey::rollback(run.id, attempt);
             let log_id = shared.parts.store.log_id();
-            let order = RollbackOrder { run, attempt, key, deadline_ms, log_id };
+            let former = former_run(&shared, &run).await;
+            let order = RollbackOrder { run, former, attempt, key, deadline_ms, log_id };
             let outcome = tokio::select! {
                 biased;
                 outcome = unpanicked(shared.parts.executor.rollback(&order, &output)) => {
@@ -208,6 +209,18 @@ pub(crate) async fn roll_back(
     Done::Decide(Command::ReportRollback { attempt, outcome, took_ms })
 }
 
+/// Returns the run whose release is gone back to. None: there is none, or its history can't be read.
+async fn former_run(shared: &Shared, run: &Run) -> Option<Arc<Run>> {
+    let replaced = run.entry.as_ref()?.replaces.as_ref()?;
+    match shared.load(replaced.run).await {
+        Ok(loaded) => loaded.map(|(former, _)| Arc::new(former)),
+        Err(error) => {
+            tracing::warn!(run = %replaced.run, error = &error as &dyn std::error::Error, "the former run can't be read");
+            None
+        }
+    }
+}
+
 pub(crate) async fn notify(shared: Arc<Shared>, order: NoticeOrder) -> Done {
     let sending = tokio::time::timeout(NOTICE_LIMIT, unpanicked(shared.parts.executor.notify(&order)));
     let receipt = match sending.await {
@@ -219,13 +232,39 @@ pub(crate) async fn notify(shared: Arc<Shared>, order: NoticeOrder) -> Done {
 }
 
 pub(crate) async fn enter_lane(shared: Arc<Shared>, run: Arc<Run>) -> Done {
-    let branch = match &run.origin {
-        Origin::Push { commit, .. } => Some(commit.branch.clone().unwrap_or_else(|| commit.sha.clone())),
-        Origin::Release { .. } => None,
-    };
-    match shared.lanes.enter(&run.lane, run.id, branch).await {
+    match shared.lanes.enter(&run.lane, run.id, claim_of(&run)).await {
         Turn::Enter => Done::Decide(Command::EnterLane),
         Turn::Superseded(by) => Done::Decide(Command::Supersede { by }),
+    }
+}
+
+/// Waits beside the lane until the time to approve is over, or a newer run of the branch makes the wait pointless.
+pub(crate) async fn await_approval(shared: Arc<Shared>, run: Arc<Run>, until_ms: u64) -> Done {
+    let Claim::Branch(branch) = claim_of(&run) else {
+        shared.parts.clock.sleep_until(until_ms).await;
+        return Done::Decide(Command::Proceed);
+    };
+    // One that came by while this run was not waiting yet would not be met below. A log that can't be read says it
+    // when the run enters.
+    let lane = shared.parts.store.lane(&run.lane).await.unwrap_or_default();
+    if let Some(by) = lane.newest.get(&branch).filter(|newest| **newest > run.id) {
+        return Done::Decide(Command::Supersede { by: *by });
+    }
+    tokio::select! {
+        biased;
+        by = shared.lanes.superseded(&run.lane, run.id, branch) => Done::Decide(Command::Supersede { by }),
+        () = shared.parts.clock.sleep_until(until_ms) => Done::Decide(Command::Proceed),
+    }
+}
+
+fn claim_of(run: &Run) -> Claim {
+    match &run.origin {
+        Origin::Release { .. } => Claim::ByHand,
+        Origin::Promotion { .. } => Claim::Alone,
+        Origin::Push { .. } | Origin::Rerun(_) => {
+            let commit = run.commit();
+            Claim::Branch(commit.branch.clone().unwrap_or_else(|| commit.sha.clone()))
+        }
     }
 }
 

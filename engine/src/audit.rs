@@ -9,7 +9,7 @@ use crate::core::event::{Cause, Envelope, Event, Origin};
 use crate::core::evolve::evolve;
 use crate::core::facts::Facts;
 use crate::core::notice::Audience;
-use crate::core::run::{Run, RunState};
+use crate::core::run::{Run, RunId, RunState};
 use crate::core::stage::Stage;
 use crate::driver::place_of;
 use crate::wording::{doing, failing, short_sha};
@@ -204,6 +204,8 @@ impl Fold {
         let at_ms = envelope.recorded_at_ms;
         match &envelope.event {
             Event::RunStarted { origin, trigger, .. } => self.started(run, origin, trigger, envelope),
+            // What row 2 found is taken over, and its files alone are laid out again.
+            Event::StageStarted { stage: Stage::Checkout, .. } if run.owes_files() => {}
             Event::StageStarted { stage, attempt, .. } => {
                 let row = row_of(*stage);
                 let retry = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
@@ -265,6 +267,24 @@ impl Fold {
                 let result = format!("skipped by {}: {reason}", envelope.actor);
                 self.set(row_of(*stage), Mark::Skipped, result, Some(at_ms));
                 self.mark_column(*stage);
+            }
+            Event::ApprovalRequested { until_ms } => {
+                let until = crate::timeline::timestamp(*until_ms);
+                self.set(5, Mark::Begun, format!("Waits for an approval until {until}"), None);
+                self.notes.push(format!("event {}: an approval is asked for, until {until}", envelope.seq));
+            }
+            Event::RunApproved => {
+                self.told.clear();
+                self.set(5, Mark::Begun, format!("Approved by {}", envelope.actor), None);
+                self.notes.push(format!("event {}: {} approved the deploy", envelope.seq, envelope.actor));
+            }
+            Event::RunRejected { reason } => {
+                let result = format!("Rejected by {}: {reason}", envelope.actor);
+                self.set(5, Mark::Failed, result, Some(at_ms));
+                self.notes.push(format!(
+                    "event {}: {} rejected the deploy: {reason}",
+                    envelope.seq, envelope.actor
+                ));
             }
             Event::DeploymentStarted { replaces, generation, .. } => {
                 let replaces = replaces.as_ref().map_or_else(
@@ -350,23 +370,51 @@ impl Fold {
             Origin::Release { release, reason, .. } => {
                 let result = format!("Release of run {} asked for again: {reason}", release.run);
                 self.set(1, Mark::Passed, result, Some(envelope.recorded_at_ms));
-                for row in 2..=4 {
-                    self.set(row, Mark::Skipped, format!("done by run {}", release.run), None);
-                }
-                self.rows[0].next = "Trigger CD pipeline".into();
-                self.rows[0].state = Some(run.state);
+                self.taken_over(run, release.run);
                 self.variables.tests = "Pass";
+            }
+            Origin::Promotion { from, release, reason, .. } => {
+                let result = format!("Release of run {} promoted from {from}: {reason}", release.run);
+                self.set(1, Mark::Passed, result, Some(envelope.recorded_at_ms));
+                self.taken_over(run, release.run);
+                self.variables.tests = "Pass";
+            }
+            Origin::Rerun(rerun) => {
+                let result = format!("Run {} asked for again from {} on ({trigger})", rerun.of, rerun.from);
+                self.set(1, Mark::Passed, result, Some(envelope.recorded_at_ms));
+                self.taken_over(run, rerun.of);
+                if run.tests.is_some() {
+                    self.variables.tests = "Pass";
+                }
             }
         }
         self.variables.code = code_version(run);
         self.columns[0] = Some(self.variables.clone());
-        if run.state == RunState::ImagePushed {
-            self.columns[1] = Some(self.variables.clone());
-            self.columns[2] = Some(self.variables.clone());
+        let behind = |state| RunState::ALL.into_iter().position(|known| known == state);
+        for (column, state) in [(1, RunState::Tested), (2, RunState::ImagePushed)] {
+            if behind(run.state) >= behind(state) {
+                self.columns[column] = Some(self.variables.clone());
+            }
+        }
+    }
+
+    /// Marks the rows that a former run did for this one.
+    fn taken_over(&mut self, run: &Run, by: RunId) {
+        let done = run.done.map_or(1, row_of);
+        for row in 2..=done.min(4) {
+            self.set(row, Mark::Skipped, format!("done by run {by}"), None);
+        }
+        if done > 1 {
+            let next = ROWS.get(usize::from(done.min(4))).map_or("", |(action, ..)| *action);
+            self.rows[0].next = next.into();
+            self.rows[0].state = Some(run.state);
         }
     }
 
     fn succeeded(&mut self, run: &Run, stage: Stage, facts: &Facts, took_ms: u64, at_ms: u64) {
+        if stage == Stage::Checkout && run.done > Some(Stage::Checkout) {
+            return;
+        }
         let result = finding(facts);
         match stage {
             Stage::Test => self.variables.tests = "Pass",

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::attempts::{
-    Done, Start, attempt_stage, enter_lane, notify, order, probe_stage, reported, roll_back, undo_stage,
+    Done, Start, attempt_stage, await_approval, enter_lane, notify, order, probe_stage, reported, roll_back,
+    undo_stage,
 };
 use crate::core::command::{Command, Outcome, Rejected};
 use crate::core::effect::{Effect, EffectKey, next_effect};
@@ -156,6 +157,11 @@ impl Driver {
                 let report = Command::Report { stage, attempt, outcome, took_ms, output: None };
                 self.decide_and_record(report, ENGINE).await
             }
+            // The lane was shut while this run was let in: it queues again, and finds it shut or open.
+            (Err(EngineError::Rejected(Rejected::Paused { .. })), _) => {
+                self.shared.lanes.leave(&self.run.lane, self.run.id);
+                Ok(())
+            }
             // A clock that was set back: the time is waited for again.
             (Err(EngineError::Rejected(Rejected::NotDue)), _) if self.waits_for_a_time() => Ok(()),
             (recorded, _) => recorded,
@@ -163,7 +169,8 @@ impl Driver {
     }
 
     fn waits_for_a_time(&self) -> bool {
-        matches!(next_effect(&self.run), Some(Effect::WaitUntil(_) | Effect::WaitForNotice(..)))
+        let owed = next_effect(&self.run);
+        matches!(owed, Some(Effect::WaitUntil(_) | Effect::WaitForNotice(..) | Effect::AwaitApproval(_)))
     }
 
     /// Starts what is owed. Whatever it needs is taken along, so that it can be dropped at any time.
@@ -219,6 +226,7 @@ impl Driver {
                 }
             }
             Effect::EnterLane => enter_lane(shared, run).boxed(),
+            Effect::AwaitApproval(until_ms) => await_approval(shared, run, until_ms).boxed(),
             Effect::BeginNotice(notice) => decided(Command::Notify { notice }),
             Effect::Proceed => decided(Command::Proceed),
             Effect::WaitUntil(due_ms) => async move {
@@ -254,6 +262,11 @@ impl Driver {
         actor: &str,
         terms: &Terms,
     ) -> Result<(), EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let _gate = match command {
+            Command::EnterLane => Some(shared.gate.read().await),
+            _ => None,
+        };
         loop {
             if !terms.hold(&self.run, &*self.shared.parts.store).await? {
                 return Ok(());

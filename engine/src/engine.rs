@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::core::command::{Command, Push, Rejected, Relaunch};
+use crate::core::command::{Command, Push, Rejected};
 use crate::core::decide::decide;
-use crate::core::effect::{Effect, next_effect};
+use crate::core::effect::next_effect;
 use crate::core::event::{Decision, Envelope, Event};
 use crate::core::evolve::{IllegalTransition, evolve};
-use crate::core::lane::{Lane, LaneId};
+use crate::core::lane::LaneId;
+use crate::core::releases::NoRelease;
 use crate::core::run::{Phase, Run, RunId};
 use crate::driver::{Driver, Request, append, is_intent, place_of};
 use crate::lanes::Lanes;
@@ -27,9 +28,6 @@ use crate::terms::{Claim, Terms};
 
 /// Requests that may wait for one run's driver. A person sends one at a time; more than a few is a loop.
 const MAILBOX_MAX: usize = 32;
-
-/// A rollback by hand is recorded within this time, in milliseconds; from then on no sweep takes what it may need.
-const RECORDED_WITHIN_MS: u64 = 10_000;
 
 /// What an engine is made of.
 #[derive(Clone, Debug)]
@@ -59,13 +57,26 @@ pub enum EngineError {
     /// There is no such run.
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
-    /// There is no release to go back to.
-    #[error("{lane} has no {wanted} to go back to; `landfall runs --app {}` lists what was live", lane.app)]
+    /// There is no such release, or none that can still be deployed.
+    #[error("{lane}: {why}")]
     NoSuchRelease {
         /// App and environment.
         lane: LaneId,
+        /// Why, and what there is.
+        why: NoRelease,
+    },
+    /// There is no such app.
+    #[error("there is no app {0}: nothing was ever pushed to it, and it is not registered")]
+    NoSuchApp(String),
+    /// No commit is meant.
+    #[error("{wanted:?} names no commit {among}: {advice}")]
+    NoSuchCommit {
         /// What was asked for.
         wanted: String,
+        /// Among which it was looked for.
+        among: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// The events could not be recorded, so nothing was done.
     #[error("could not record the events")]
@@ -107,6 +118,9 @@ pub(crate) struct Shared {
     pub(crate) lanes: Lanes,
     pub(crate) stop: CancellationToken,
     pub(crate) ledger: Keeping,
+    /// Held by all who enter a lane, and alone by whoever shuts one or holds a commit: nobody enters by a look at the
+    /// lane from before.
+    pub(crate) gate: tokio::sync::RwLock<()>,
     /// Held while a sweep is going on.
     pub(crate) sweeping: tokio::sync::Mutex<()>,
     sweep_due: Notify,
@@ -150,6 +164,7 @@ impl Engine {
             limits,
             lanes: Lanes::default(),
             ledger: Keeping::default(),
+            gate: tokio::sync::RwLock::default(),
             stop: CancellationToken::new(),
             sweeping: tokio::sync::Mutex::default(),
             sweep_due: Notify::new(),
@@ -206,58 +221,6 @@ impl Engine {
     /// [`EngineError::Busy`] may be taken then.
     pub fn departures(&self) -> watch::Receiver<u64> {
         self.shared.departures.subscribe()
-    }
-
-    /// Starts a run that makes a former release live again: by default the one before the live one.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::NoSuchRelease`] when there is none; otherwise see [`EngineError`].
-    pub async fn rollback(
-        &self,
-        lane_id: &LaneId,
-        to: Option<RunId>,
-        trigger: &str,
-        actor: &str,
-        reason: &str,
-    ) -> Result<RunId, EngineError> {
-        let lane = self.shared.parts.store.lane(lane_id).await?;
-        let release = match to {
-            None => lane.former.first(),
-            Some(run) => lane.live.iter().chain(&lane.former).find(|release| release.run == run),
-        };
-        let no_release = || EngineError::NoSuchRelease {
-            lane: lane_id.clone(),
-            wanted: to.map_or_else(|| "former release".into(), |run| format!("release of run {run}")),
-        };
-        let mut release = release.ok_or_else(no_release)?.clone();
-        if !self.is_warm(&lane, release.run).await? {
-            // A sweep may be removing its container, or may have asked for that: the deploy makes a new one.
-            release.candidate.container_id.clear();
-        }
-        let origin = self.shared.load(release.run).await?;
-        let settings = origin.and_then(|(run, _)| run.settings).ok_or_else(no_release)?;
-        let relaunch = Relaunch {
-            lane: lane_id.clone(),
-            release,
-            settings: *settings,
-            trigger: trigger.to_owned(),
-            reason: reason.to_owned(),
-        };
-        Ok(self.begin(lane_id, Command::Relaunch(Box::new(relaunch)), actor, Vec::new()).await?.run_id)
-    }
-
-    /// Tells whether the container of a release stays where it is for as long as a run takes to be recorded.
-    async fn is_warm(&self, lane: &Lane, run: RunId) -> Result<bool, EngineError> {
-        let Some(live) = &lane.live else { return Ok(false) };
-        let is_former = lane.former.first().is_some_and(|former| former.run == run);
-        if live.run == run || !is_former {
-            return Ok(live.run == run);
-        }
-        let settings = self.shared.load(live.run).await?.and_then(|(run, _)| run.settings);
-        let deploy = settings.map(|settings| settings.deploy).unwrap_or_default();
-        let recorded_by_ms = self.shared.parts.clock.now_ms().saturating_add(RECORDED_WITHIN_MS);
-        Ok(recorded_by_ms < lane.warm_until_ms(&deploy))
     }
 
     /// Ends a run: fails it, or rolls back what it deployed. Returns once that is recorded.
@@ -358,8 +321,8 @@ impl Engine {
         pages.flat_map(stream::iter).boxed()
     }
 
-    /// Waits until nothing more happens to a run without a person: it is closed, or parked with its notices
-    /// concluded, or the engine stops.
+    /// Waits until nothing more happens to a run without a person: it is closed, or parked or to be approved with its
+    /// notices concluded, or the engine stops.
     ///
     /// # Errors
     ///
@@ -371,7 +334,7 @@ impl Engine {
                 moved.mark_unchanged();
             }
             let (run, _) = self.shared.load(run_id).await?.ok_or(EngineError::NoSuchRun(run_id))?;
-            if matches!(next_effect(&run), None | Some(Effect::AwaitPerson)) {
+            if next_effect(&run).is_none_or(|effect| effect.is_a_persons()) {
                 return Ok(run);
             }
             let more = match &mut moved {
@@ -446,6 +409,9 @@ impl Engine {
             if let Some(holder) = lane.holder {
                 self.shared.lanes.claim(&lane_id, holder);
             }
+            if lane.paused.is_some() {
+                self.shared.lanes.pause(&lane_id);
+            }
         }
         let newest = self.shared.parts.store.runs(RunQuery { limit: 1, ..RunQuery::default() }).await?;
         self.shared
@@ -470,7 +436,7 @@ impl Engine {
     }
 
     /// Returns what the same request led to before.
-    async fn claimed_before(&self, claims: &[Claim]) -> Result<Option<Triggered>, EngineError> {
+    pub(crate) async fn claimed_before(&self, claims: &[Claim]) -> Result<Option<Triggered>, EngineError> {
         for claim in claims {
             if let Some(run_id) = claim.asked_before(&*self.shared.parts.store).await? {
                 return Ok(Some(Triggered { run_id, fresh: false }));
@@ -479,7 +445,7 @@ impl Engine {
         Ok(None)
     }
 
-    async fn begin(
+    pub(crate) async fn begin(
         &self,
         lane_id: &LaneId,
         command: Command,
@@ -513,7 +479,8 @@ impl Engine {
         let Self { shared } = self;
         let run_id = shared.next_run_id();
         // Reserved before it is recorded, so that no sweep takes the run's first objects for garbage.
-        let reserved = shared.admit(run_id, lane_id, matches!(command, Command::Relaunch(_)))?;
+        let is_rollback = matches!(&command, Command::Relaunch(relaunch) if relaunch.promoted_from.is_none());
+        let reserved = shared.admit(run_id, lane_id, is_rollback)?;
         match self.record_first(lane_id, run_id, command, actor, &claims).await {
             Ok((run, since_ms)) => {
                 shared.spawn(run, since_ms, true, reserved);
@@ -553,7 +520,7 @@ impl Engine {
         Ok((run, now_ms))
     }
 
-    async fn ask_on(
+    pub(crate) async fn ask_on(
         &self,
         run_id: RunId,
         command: Command,

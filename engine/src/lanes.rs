@@ -26,16 +26,30 @@ pub(crate) struct Lanes {
     queues: Mutex<HashMap<LaneId, Queue>>,
 }
 
+/// By what right a run wants its lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// A rollback by hand: it goes first, also where others are kept out, and is never superseded.
+    ByHand,
+    /// A promotion: it goes in its turn, and no other takes its place.
+    Alone,
+    /// A push: a newer one of the branch takes its place.
+    Branch(String),
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     holder: Option<RunId>,
     waiting: BTreeMap<RunId, Waiter>,
+    /// While it is set, rollbacks by hand alone enter.
+    paused: bool,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    /// None: a rollback by hand, which goes first and is never superseded.
-    branch: Option<String>,
+    claim: Claim,
+    /// False: it waits to be approved, and is here to be superseded meanwhile.
+    may_enter: bool,
     turn: oneshot::Sender<Turn>,
 }
 
@@ -46,14 +60,40 @@ impl Lanes {
     }
 
     /// Waits for the lane. Dropping the future leaves the queue.
-    pub(crate) async fn enter(&self, lane: &LaneId, run: RunId, branch: Option<String>) -> Turn {
+    pub(crate) async fn enter(&self, lane: &LaneId, run: RunId, claim: Claim) -> Turn {
         if crate::sabotaged!(IgnoreLane) {
             return Turn::Enter;
         }
+        self.wait(lane, run, claim, true).await
+    }
+
+    /// Waits beside the lane until a newer run of the branch that is as far makes this one pointless, and returns that.
+    pub(crate) async fn superseded(&self, lane: &LaneId, run: RunId, branch: String) -> RunId {
+        match self.wait(lane, run, Claim::Branch(branch), false).await {
+            Turn::Superseded(by) => by,
+            // Nobody lets it in from here.
+            Turn::Enter => std::future::pending().await,
+        }
+    }
+
+    /// Keeps all but rollbacks by hand from entering. Who has the lane keeps it.
+    pub(crate) fn pause(&self, lane: &LaneId) {
+        self.lock().entry(lane.clone()).or_default().paused = !crate::sabotaged!(IgnorePause);
+    }
+
+    /// Lets runs enter again.
+    pub(crate) fn resume(&self, lane: &LaneId) {
+        if let Some(queue) = self.lock().get_mut(lane) {
+            queue.paused = false;
+            queue.admit_next();
+        }
+    }
+
+    async fn wait(&self, lane: &LaneId, run: RunId, claim: Claim, may_enter: bool) -> Turn {
         let mut place = Place { lanes: self, lane, run, entered: false };
         let turn = {
             let mut queues = self.lock();
-            queues.entry(lane.clone()).or_default().join(run, branch)
+            queues.entry(lane.clone()).or_default().join(run, claim, may_enter)
         };
         // A sender is dropped only with its queue, which lives as long as the engine.
         let turn = turn.await.unwrap_or(Turn::Enter);
@@ -86,45 +126,53 @@ impl Lanes {
 }
 
 impl Queue {
-    fn join(&mut self, run: RunId, branch: Option<String>) -> oneshot::Receiver<Turn> {
+    fn join(&mut self, run: RunId, claim: Claim, may_enter: bool) -> oneshot::Receiver<Turn> {
         let (turn, receiver) = oneshot::channel();
         if self.holder == Some(run) {
             let _ = turn.send(Turn::Enter);
             return receiver;
         }
-        self.waiting.insert(run, Waiter { branch: branch.clone(), turn });
-        if branch.is_some() && !crate::sabotaged!(IgnoreNewer) {
-            self.supersede_all_but_newest(&branch);
+        self.waiting.insert(run, Waiter { claim: claim.clone(), may_enter, turn });
+        if matches!(claim, Claim::Branch(_)) && !crate::sabotaged!(IgnoreNewer) {
+            self.supersede_older(&claim);
         }
-        if self.holder.is_none() {
-            self.admit_next();
-        }
+        self.admit_next();
         receiver
     }
 
-    fn supersede_all_but_newest(&mut self, branch: &Option<String>) {
-        let same: Vec<RunId> =
-            self.waiting.iter().filter(|(_, waiter)| waiter.branch == *branch).map(|(run, _)| *run).collect();
-        if let Some((newest, older)) = same.split_last() {
-            for run in older {
-                if let Some(waiter) = self.waiting.remove(run) {
-                    let _ = waiter.turn.send(Turn::Superseded(*newest));
-                }
+    /// Ends the wait of all runs of a branch for which a newer one waits that is as far: one that is yet to be approved
+    /// may come to nothing, so it takes the place of none that queues.
+    fn supersede_older(&mut self, branch: &Claim) {
+        let newest = |may_enter: bool| {
+            let same = |waiter: &Waiter| waiter.claim == *branch && waiter.may_enter == may_enter;
+            self.waiting.iter().rev().find(|(_, waiter)| same(waiter)).map(|(run, _)| *run)
+        };
+        let (queueing, asking) = (newest(true), newest(false));
+        let of_branch = self.waiting.iter().filter(|(_, waiter)| waiter.claim == *branch);
+        let older: Vec<(RunId, RunId)> = of_branch
+            .filter_map(|(run, waiter)| {
+                let by = if waiter.may_enter { queueing } else { queueing.max(asking) }?;
+                (by > *run).then_some((*run, by))
+            })
+            .collect();
+        for (run, by) in older {
+            if let Some(waiter) = self.waiting.remove(&run) {
+                let _ = waiter.turn.send(Turn::Superseded(by));
             }
         }
     }
 
+    /// Gives a lane that nobody has to the next in the queue.
     fn admit_next(&mut self) {
-        loop {
-            let by_hand = self.waiting.iter().find(|(_, waiter)| waiter.branch.is_none());
-            let Some(run) = by_hand.or_else(|| self.waiting.iter().next()).map(|(run, _)| *run) else {
-                return;
-            };
+        while self.holder.is_none() {
+            let is_by_hand = |waiter: &Waiter| waiter.claim == Claim::ByHand;
+            let by_hand = self.waiting.iter().find(|(_, waiter)| is_by_hand(waiter));
+            let in_turn = || self.waiting.iter().find(|(_, waiter)| waiter.may_enter && !self.paused);
+            let Some(run) = by_hand.or_else(in_turn).map(|(run, _)| *run) else { return };
             if let Some(waiter) = self.waiting.remove(&run)
                 && waiter.turn.send(Turn::Enter).is_ok()
             {
                 self.holder = Some(run);
-                return;
             }
         }
     }
@@ -158,14 +206,29 @@ mod tests {
         RunId(Uuid::from_u128(n))
     }
 
-    fn main_branch() -> Option<String> {
-        Some("main".into())
+    fn main_branch() -> Claim {
+        Claim::Branch("main".into())
     }
 
-    async fn waits(lanes: &Arc<Lanes>, n: u128, branch: Option<String>) -> tokio::task::JoinHandle<Turn> {
+    async fn waits(lanes: &Arc<Lanes>, n: u128, claim: Claim) -> tokio::task::JoinHandle<Turn> {
         let waiter = Arc::clone(lanes);
-        let task =
-            tokio::spawn(async move { waiter.enter(&LaneId::production("shop"), run(n), branch).await });
+        let lane = LaneId::production("shop");
+        let task = tokio::spawn(async move { waiter.enter(&lane, run(n), claim).await });
+        joined(lanes, n, task).await
+    }
+
+    async fn asks(lanes: &Arc<Lanes>, n: u128) -> tokio::task::JoinHandle<RunId> {
+        let waiter = Arc::clone(lanes);
+        let lane = LaneId::production("shop");
+        let task = tokio::spawn(async move { waiter.superseded(&lane, run(n), "main".into()).await });
+        joined(lanes, n, task).await
+    }
+
+    async fn joined<T>(
+        lanes: &Arc<Lanes>,
+        n: u128,
+        task: tokio::task::JoinHandle<T>,
+    ) -> tokio::task::JoinHandle<T> {
         let queues = || {
             let queues = lanes.lock();
             queues.get(&LaneId::production("shop")).is_some_and(|queue| queue.waiting.contains_key(&run(n)))
@@ -206,7 +269,7 @@ mod tests {
         let lane = LaneId::production("shop");
         lanes.claim(&lane, run(1));
         let push = waits(&lanes, 2, main_branch()).await;
-        let by_hand = waits(&lanes, 3, None).await;
+        let by_hand = waits(&lanes, 3, Claim::ByHand).await;
         lanes.leave(&lane, run(1));
         assert_eq!(by_hand.await.expect("the waiter ran"), Turn::Enter);
         assert!(!push.is_finished());
@@ -219,11 +282,50 @@ mod tests {
         let lanes = Arc::new(Lanes::default());
         let lane = LaneId::production("shop");
         lanes.claim(&lane, run(1));
-        let gone = waits(&lanes, 2, Some("a".into())).await;
+        let gone = waits(&lanes, 2, Claim::Branch("a".into())).await;
         gone.abort();
         let _ = gone.await;
-        let stays = waits(&lanes, 3, Some("b".into())).await;
+        let stays = waits(&lanes, 3, Claim::Branch("b".into())).await;
         lanes.leave(&lane, run(1));
         assert_eq!(stays.await.expect("the waiter ran"), Turn::Enter);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_to_be_approved_is_superseded_and_never_enters() {
+        let lanes = Arc::new(Lanes::default());
+        let older = asks(&lanes, 1).await;
+        let newer = asks(&lanes, 2).await;
+        assert_eq!(older.await.expect("the waiter ran"), run(2));
+        let queues = lanes.enter(&LaneId::production("shop"), run(3), main_branch()).await;
+        assert_eq!(queues, Turn::Enter);
+        assert_eq!(newer.await.expect("the waiter ran"), run(3));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_yet_to_be_approved_takes_the_place_of_none_that_queues() {
+        let lanes = Arc::new(Lanes::default());
+        let lane = LaneId::production("shop");
+        lanes.claim(&lane, run(1));
+        let approved = waits(&lanes, 2, main_branch()).await;
+        let asking = asks(&lanes, 3).await;
+        lanes.leave(&lane, run(1));
+        assert_eq!(approved.await.expect("the waiter ran"), Turn::Enter);
+        assert!(!asking.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_paused_lane_is_entered_by_a_rollback_by_hand_alone_until_it_is_resumed() {
+        let lanes = Arc::new(Lanes::default());
+        let lane = LaneId::production("shop");
+        lanes.pause(&lane);
+        let push = waits(&lanes, 1, main_branch()).await;
+        let promotion = waits(&lanes, 2, Claim::Alone).await;
+        assert_eq!(lanes.enter(&lane, run(3), Claim::ByHand).await, Turn::Enter);
+        lanes.leave(&lane, run(3));
+        assert!(!push.is_finished() && !promotion.is_finished());
+        lanes.resume(&lane);
+        assert_eq!(push.await.expect("the waiter ran"), Turn::Enter);
+        lanes.leave(&lane, run(1));
+        assert_eq!(promotion.await.expect("the waiter ran"), Turn::Enter);
     }
 }

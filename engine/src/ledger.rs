@@ -50,11 +50,31 @@ impl Engine {
             // Over the sync of the disk: the next decision stands on this one.
             let _writing = writing.lock().await;
             let mut ledger = Ledger::clone(&now.borrow());
-            record_behind(&mut ledger, &engine.shared.parts, event, &actor).await?;
+            let _gate = match event.lane() {
+                Some(_) => Some(engine.shared.gate.write().await),
+                None => None,
+            };
+            // Whoever is turned away by what the log says of a lane finds it shut, and waits.
+            if let LedgerEvent::LanePaused { lane, .. } = &event {
+                engine.shared.lanes.pause(lane);
+            }
+            let recorded = record_behind(&mut ledger, &engine.shared.parts, event.clone(), &actor).await;
+            engine.open_as_the_log_says(&event).await;
+            recorded?;
             now.send_replace(Arc::new(ledger));
             Ok(())
         });
         recorded.await.unwrap_or(Err(EngineError::Stopping))
+    }
+
+    /// Opens a lane that was resumed, or whose pause could not be recorded.
+    async fn open_as_the_log_says(&self, event: &LedgerEvent) {
+        let (LedgerEvent::LanePaused { lane, .. } | LedgerEvent::LaneResumed { lane }) = event else {
+            return;
+        };
+        if self.shared.parts.store.lane(lane).await.is_ok_and(|lane| lane.paused.is_none()) {
+            self.shared.lanes.resume(lane);
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod attempts;
 pub mod audit;
+mod control;
 pub mod core;
 mod driver;
 pub mod engine;
@@ -28,6 +29,7 @@ mod terms;
 pub mod timeline;
 mod wording;
 
+pub use control::Promotion;
 pub use engine::{Engine, EngineError, Parts, Triggered};
 pub use ledger::{ledger_at_rest, record_at_rest};
 pub use limits::Limits;

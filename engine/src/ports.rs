@@ -277,6 +277,8 @@ pub struct Order {
 pub struct RollbackOrder {
     /// The run whose deploy is undone.
     pub run: Arc<Run>,
+    /// The run that made the release that is gone back to: how it was configured, should its container be gone.
+    pub former: Option<Arc<Run>>,
     /// Which try, from 1.
     pub attempt: u32,
     /// The key of this attempt.

@@ -71,8 +71,11 @@ async fn needed_runs(store: &dyn EventStore) -> Result<BTreeSet<RunId>, EngineEr
         needed.insert(run_id);
         // What an unreadable run refers to can't be known; nobody drives it.
         let Ok(Some((run, _))) = load(store, run_id).await else { continue };
-        if let Origin::Release { release, .. } = &run.origin {
-            needed.insert(release.run);
+        match &run.origin {
+            Origin::Release { release, .. } | Origin::Promotion { release, .. } => {
+                needed.insert(release.run);
+            }
+            Origin::Push { .. } | Origin::Rerun(_) => {}
         }
         needed.extend(run.entry.and_then(|entry| entry.replaces).map(|release| release.run));
     }

@@ -81,6 +81,10 @@ sabotages! {
     IgnoreNewer,
     /// A commit that was rolled back is deployed again.
     IgnoreHold,
+    /// A run enters a lane that is paused.
+    IgnorePause,
+    /// A deploy that nobody approved in time begins.
+    PassTheGate,
     /// A cancel cuts the switch of the traffic in half.
     InterruptSwitch,
     /// A cancel from the deploy on fails the run and leaves what it deployed.

@@ -51,6 +51,10 @@ pub fn cause_in_words(cause: &Cause) -> String {
         Cause::Held { since: Some(since) } => format!("the commit is held since run {since} was rolled back"),
         Cause::Held { since: None } => "the commit is held by hand".into(),
         Cause::Aborted { reason } => format!("aborted: {reason}"),
+        Cause::Rejected { reason } => format!("rejected: {reason}"),
+        Cause::NotApproved { until_ms } => {
+            format!("not approved until {}", crate::timeline::timestamp(*until_ms))
+        }
     }
 }
 

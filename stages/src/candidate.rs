@@ -149,6 +149,33 @@ pub(crate) async fn create(
     Err(Stopped::errored(format!("no free port for the candidate in {PORTS_TRIED_MAX} tries")))
 }
 
+/// Makes and starts a container for the order at a port that others know already.
+pub(crate) async fn create_at(
+    context: &Context,
+    order: &Order,
+    settings: &Settings,
+    name: &str,
+    env: &BTreeMap<String, String>,
+    port: u16,
+    output: &Output,
+) -> Result<(), Stopped> {
+    let image = image_of(order)?;
+    container::ensure_image(context, &image, &settings.registry, output).await?;
+    let body = plan::candidate(order, settings, &image, env, port);
+    let options = CreateContainerOptionsBuilder::default().name(name).build();
+    let docker = &context.docker;
+    match docker.ask(docker.api().create_container(Some(options), body)).await {
+        Ok(_) => {}
+        // Another try was faster.
+        Err(error) if is_conflict(&error) => {}
+        Err(error) => return Err(refuse("making the container", &error)),
+    }
+    match start(context, name).await? {
+        Start::Started => Ok(()),
+        Start::PortTaken => Err(Stopped::errored(format!("its port {port} was taken by something else"))),
+    }
+}
+
 /// Takes a container that is there already for the order's own, and starts it if need be.
 async fn adopt(context: &Context, order: &Order, name: &str, files: &SecretFiles) -> Result<Found, Stopped> {
     let container = found(context, name).await?;

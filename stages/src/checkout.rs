@@ -10,7 +10,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use landfall_engine::core::command::Outcome;
-use landfall_engine::core::event::Origin;
 use landfall_engine::core::facts::{Checkout, Facts};
 use landfall_engine::ports::{Order, Output, Probe};
 use serde::{Deserialize, Serialize};
@@ -77,7 +76,7 @@ pub(crate) async fn undo(context: &Context, order: &Order) -> Result<(), String>
 
 /// Tells where the repository of a run is, and fetches the commit if that is elsewhere.
 async fn repository(context: &Context, order: &Order) -> Result<PathBuf, Stopped> {
-    let Origin::Push { commit, repository, .. } = &order.run.origin else {
+    let Some((commit, repository)) = order.run.origin.source() else {
         return Err(Stopped::failed("this run starts from a release and has no repository"));
     };
     match git::place(repository).map_err(Stopped::failed)? {
@@ -140,7 +139,7 @@ fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
             Some(leak) => Outcome::failed(format!("{configured_by}: {leak}")),
             None => Outcome::Succeeded(Facts::Checkout(Checkout {
                 tree: marker.tree,
-                settings: Box::new(settings),
+                settings: Box::new(settings.for_environment(&order.run.lane.env)),
                 configured_by,
             })),
         },

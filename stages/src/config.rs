@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** an app is never deployed by half a configuration: one problem, and there are no settings.
 
+mod environments;
 mod problem;
 mod section;
 mod shape;

@@ -117,6 +117,15 @@ async fn host_is_free(context: &Context, order: &Order, settings: &Settings) -> 
     });
     let Some(holder) = holder else { return Ok(()) };
     let by = format!("{}/{}", holder.app, holder.env);
+    if holder.app == lane.app {
+        let host =
+            settings.proxy.host.as_ref().map_or("every host".to_owned(), |host| format!("the host {host}"));
+        return Err(Stopped::failed(format!(
+            "{host} belongs to {by}, which is another environment of this app: give one of the two a host of its own, \
+             as `[env.{}.proxy] host = \"…\"`",
+            lane.env
+        )));
+    }
     Err(Stopped::failed(match &settings.proxy {
         ProxySettings { mount: Some(_), .. } => {
             let place = ours.answers_for();

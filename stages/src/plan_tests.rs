@@ -29,6 +29,8 @@ fn order(stage: Stage, attempt: u32, settings: Settings) -> Order {
         started_ms: 0,
         done: None,
         cancel: None,
+        approved: false,
+        laid_out: false,
         settings: Some(Box::new(settings)),
         tests: None,
         built: None,

@@ -10,6 +10,7 @@ use landfall_engine::core::command::{Command, NotSent, Rejected, Relaunch, Rollb
 use landfall_engine::core::effect::Effect;
 use landfall_engine::core::event::{Decision, Event, Origin};
 use landfall_engine::core::lane::Lane;
+use landfall_engine::core::run::Phase;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::Probe;
 
@@ -69,6 +70,8 @@ pub enum Asked {
     Retry,
     Skip,
     Abort,
+    Approve,
+    Reject,
 }
 
 impl Action {
@@ -187,17 +190,19 @@ impl Model {
                 }
             }
             Doing::Turn(_) => actions.push(Action::Turn(nth, run)),
-            Doing::Timer => actions.push(Action::Tick(nth, run)),
+            Doing::Timer | Doing::Asking => actions.push(Action::Tick(nth, run)),
             Doing::Record { .. } | Doing::Enter(_) => actions.push(Action::Record(nth, run)),
             Doing::Queue | Doing::Stuck | Doing::Person => {}
         }
         if left.asks > 0 {
-            let asked = [Asked::Cancel, Asked::Retry, Asked::Skip, Asked::Abort];
-            let asked = asked.into_iter().filter(|asked| {
-                let log = state.log[run].unwrap_or(driver.fold);
-                let parked = self.history.fold(log).run.parked().is_some();
-                !self.history.fold(log).run.state.is_terminal() && (parked || *asked == Asked::Cancel)
-            });
+            let log = &self.history.fold(state.log[run].unwrap_or(driver.fold)).run;
+            let asked = match &log.phase {
+                Phase::Parked(_) => &[Asked::Cancel, Asked::Retry, Asked::Skip, Asked::Abort][..],
+                Phase::AwaitingApproval { .. } => &[Asked::Cancel, Asked::Approve, Asked::Reject],
+                _ if log.state.is_terminal() => &[],
+                _ => &[Asked::Cancel],
+            };
+            let asked = asked.iter().copied();
             actions.extend(asked.map(|asked| Action::Ask(nth, run, asked)));
         }
     }
@@ -335,8 +340,9 @@ impl Model {
             Trigger::Relaunch => {
                 let release = self.history.lane(lane).former.first().cloned()?;
                 let (lane, settings) = (facts::lane(), self.setting.app.settings());
-                let (trigger, reason) = ("api".into(), "by hand".into());
-                Command::Relaunch(Box::new(Relaunch { lane, release, settings, trigger, reason }))
+                let (promoted_from, trigger, reason) = (None, "api".into(), "by hand".into());
+                let relaunch = Relaunch { lane, release, settings, promoted_from, trigger, reason };
+                Command::Relaunch(Box::new(relaunch))
             }
         })
     }
@@ -404,7 +410,7 @@ impl Model {
             Decided::Refused(refused) => {
                 let waits = matches!(
                     self.history.fold(fold).owed,
-                    Some(Effect::WaitUntil(_) | Effect::WaitForNotice(..))
+                    Some(Effect::WaitUntil(_) | Effect::WaitForNotice(..) | Effect::AwaitApproval(_))
                 );
                 let same = self.history.fold(began).owed == self.history.fold(fold).owed;
                 if same && !(waits && refused == Rejected::NotDue) {
@@ -543,6 +549,10 @@ impl Model {
             }
             Some(Effect::WaitUntil(_) | Effect::WaitForNotice(..)) => Doing::Timer,
             Some(Effect::AwaitPerson) => Doing::Person,
+            Some(Effect::AwaitApproval(_)) => {
+                self.ask_beside(state, nth, run);
+                return;
+            }
         };
         do_now(state, nth, run, doing);
     }
@@ -587,17 +597,41 @@ impl Model {
             return;
         }
         do_now(state, nth, run, Doing::Queue);
-        if !self.is_by_hand(state, nth, run) {
-            let mut pushes = Self::waiting(state, nth);
-            pushes.retain(|run| !self.is_by_hand(state, nth, *run));
-            if let Some((newest, older)) = pushes.split_last() {
-                for run in older {
-                    do_now(state, nth, *run, Doing::Turn(Some(u8::try_from(*newest).unwrap())));
-                }
-            }
-        }
+        self.supersede_older(state, nth);
         if state.engines[nth].holder.is_none() {
             self.admit_next(state, nth);
+        }
+    }
+
+    /// Waits beside the queue, unless a newer run of the branch was in the lane already.
+    fn ask_beside(&self, state: &mut State, nth: usize, run: usize) {
+        let number = u8::try_from(run).unwrap();
+        let newest = self.history.lane(state.lane).newest.get("main").copied();
+        let newer = (number + 1..).take(state.log.len()).find(|newer| Some(facts::run_id(*newer)) == newest);
+        match newer {
+            Some(newer) => do_now(state, nth, run, Doing::Turn(Some(newer))),
+            None => {
+                do_now(state, nth, run, Doing::Asking);
+                self.supersede_older(state, nth);
+            }
+        }
+    }
+
+    /// Ends the wait of each push for which a newer one waits that is as far.
+    fn supersede_older(&self, state: &mut State, nth: usize) {
+        let mut pushes = Self::waiting(state, nth);
+        pushes.retain(|run| !self.is_by_hand(state, nth, *run));
+        let is_asking =
+            |run: &usize| state.driver(nth, *run).is_some_and(|driver| driver.doing == Doing::Asking);
+        let asking: Vec<usize> = (0..state.log.len()).filter(is_asking).collect();
+        let newest = pushes.last().copied();
+        let superseded = pushes.iter().map(|run| (*run, newest));
+        let superseded =
+            superseded.chain(asking.iter().map(|run| (*run, newest.max(asking.last().copied()))));
+        for (run, by) in superseded.collect::<Vec<_>>() {
+            if let Some(by) = by.filter(|by| *by > run) {
+                do_now(state, nth, run, Doing::Turn(Some(u8::try_from(by).unwrap())));
+            }
         }
     }
 
@@ -756,6 +790,8 @@ fn command(history: &History, app: App, asking: Asking) -> Command {
         Asking::Person(Asked::Retry) => return Command::Resolve(Decision::Retry),
         Asking::Person(Asked::Skip) => return Command::Resolve(Decision::Skip { reason }),
         Asking::Person(Asked::Abort) => return Command::Resolve(Decision::Abort { reason }),
+        Asking::Person(Asked::Approve) => return Command::Approve,
+        Asking::Person(Asked::Reject) => return Command::Reject { reason },
         // Asked with its own command.
         Asking::Trigger(..) => return Command::Proceed,
         Asking::Answered(answer, began) => (answer, began),

@@ -7,7 +7,9 @@ use landfall_engine::core::facts::{
 };
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
-use landfall_engine::core::settings::{NotifySettings, ReleaseSettings, RollbackSettings, Settings};
+use landfall_engine::core::settings::{
+    DeploySettings, NotifySettings, ReleaseSettings, RollbackSettings, Settings,
+};
 use landfall_engine::core::stage::Stage;
 use uuid::Uuid;
 
@@ -15,6 +17,9 @@ use crate::world::{Container, Order};
 
 /// The moment at which everything is decided: the search lets each wait end whenever it likes.
 pub const NOW_MS: u64 = 1_000_000;
+
+/// How long a deploy may wait to be approved.
+const APPROVAL_MS: u64 = 60_000;
 
 /// What the searched app has configured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +30,8 @@ pub struct App {
     pub release_command: bool,
     /// A red deploy waits for a person.
     pub manual_rollback: bool,
+    /// A deploy waits for a person who approves it.
+    pub approval: bool,
 }
 
 impl App {
@@ -39,6 +46,10 @@ impl App {
                 .release_command
                 .then(|| ReleaseSettings { command: "flask db upgrade".into(), timeout_ms: 60_000 }),
             rollback: RollbackSettings { automatic: !self.manual_rollback, ..RollbackSettings::default() },
+            deploy: DeploySettings {
+                approval_ms: self.approval.then_some(APPROVAL_MS),
+                ..DeploySettings::default()
+            },
             ..Settings::default()
         }
     }

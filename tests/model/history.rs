@@ -39,7 +39,7 @@ pub struct Folded {
 impl Folded {
     /// Tells whether nothing more happens without a person.
     pub fn is_settled(&self) -> bool {
-        matches!(self.owed, None | Some(Effect::AwaitPerson))
+        self.owed.as_ref().is_none_or(Effect::is_a_persons)
     }
 }
 
@@ -108,6 +108,8 @@ impl History {
         let known = lane.map_or(&empty, |lane| self.lane(lane));
         let folded = fold.map(|fold| self.fold(fold));
         let now_ms = match folded.and_then(|folded| folded.owed.as_ref()) {
+            // A person may still be in time; who waited has waited until the end.
+            Some(Effect::AwaitApproval(until_ms)) if matches!(asking, Asking::Answered(..)) => *until_ms,
             Some(Effect::WaitUntil(due_ms) | Effect::WaitForNotice(_, due_ms)) => NOW_MS.max(*due_ms),
             _ => NOW_MS,
         };
@@ -189,6 +191,17 @@ impl History {
         let parked = matches!(run.phase, Phase::Parked(_) | Phase::Ended | Phase::Closed);
         if let Some(key) = open.iter().find(|key| parked && (run.is_closed() || !is_notice(key))) {
             return Some(format!("I6: {key} was begun, and its run rests without its outcome"));
+        }
+        if run.entry.is_some() && run.approval_needed_ms(run.settings.as_deref()).is_some() {
+            return Some("a deploy began that nobody approved".into());
+        }
+        // Time ends the waiting for an approval, and does not give it.
+        if let Some(Effect::AwaitApproval(until_ms)) = owed {
+            let at = |now_ms| decide(&Lane::default(), Some(run), Command::Proceed, now_ms);
+            let fails = |events: &Vec<Event>| matches!(events.first(), Some(Event::RunFailed { .. }));
+            if at(until_ms - 1) != Err(Rejected::NotDue) || !at(*until_ms).as_ref().is_ok_and(fails) {
+                return Some("I11: time passed the gate".into());
+            }
         }
         // A wait that is not over is not cut short (I11).
         if let Some(Effect::WaitUntil(due_ms)) = owed

@@ -44,9 +44,11 @@ const SAME_CLAIM: &[Trigger] =
 const BY_HAND: &[Trigger] = &[Trigger::Relaunch];
 const PUSH_AND_BY_HAND: &[Trigger] = &[Trigger::Push { commit: 2, claim: None }, Trigger::Relaunch];
 
-const PLAIN: App = App { notices: false, release_command: false, manual_rollback: false };
+const PLAIN: App = App { notices: false, release_command: false, manual_rollback: false, approval: false };
 const TOLD: App = App { notices: true, ..PLAIN };
-const MIGRATES: App = App { notices: true, release_command: true, manual_rollback: true };
+const MIGRATES: App = App { notices: true, release_command: true, manual_rollback: true, approval: false };
+const GATED: App = App { approval: true, ..PLAIN };
+const GATED_AND_TOLD: App = App { approval: true, ..TOLD };
 const NOTHING: Budget = Budget { crashes: 0, reds: 0, silences: 0, timeouts: 0, asks: 0 };
 const A_CRASH: Budget = Budget { crashes: 1, ..NOTHING };
 
@@ -71,6 +73,8 @@ fn settings() -> Vec<Setting> {
     let people = Budget { crashes: 1, reds: 1, silences: long, timeouts: 0, asks: 2 };
     let by_hand = Budget { crashes: 1, reds: 1, silences: long, ..NOTHING };
     let engines = Budget { crashes: 1 + long, reds: 1, ..NOTHING };
+    let gated = Budget { crashes: 1, silences: 1, asks: 2, ..NOTHING };
+    let gated_pushes = Budget { crashes: long, asks: 2, ..NOTHING };
     let cancelled = Budget { crashes: long, reds: long, asks: 1, ..NOTHING };
     vec![
         Setting { releases: 0, ..setting("a first deploy", 1, PUSH, PLAIN, first) },
@@ -81,6 +85,8 @@ fn settings() -> Vec<Setting> {
         setting("a push, people decide", 1, PUSH, MIGRATES, people),
         setting("two pushes of a branch", 1, TWO_PUSHES, PLAIN, Budget { reds: long, ..A_CRASH }),
         setting("a push and a rollback by hand", 1, PUSH_AND_BY_HAND, PLAIN, by_hand),
+        Setting { releases: 0, ..setting("a push that must be approved", 1, PUSH, GATED_AND_TOLD, gated) },
+        Setting { releases: 0, ..setting("two pushes to be approved", 1, TWO_PUSHES, GATED, gated_pushes) },
         setting("two engines, by hand", 2, BY_HAND, TOLD, engines),
         Setting { cold: true, ..setting("two engines, cancelled", 2, BY_HAND, PLAIN, cancelled) },
         setting("two engines, one delivery twice", 2, SAME_CLAIM, PLAIN, Budget { reds: long, ..NOTHING }),

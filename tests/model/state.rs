@@ -77,6 +77,8 @@ pub enum Doing {
     /// The lane as it was read; to be decided with.
     Enter(u32),
     Timer,
+    /// Beside the queue: for a person who approves, for the time until which that may be, for a newer run.
+    Asking,
     /// An answer that is not recorded yet, to what was owed in the fold `began`.
     Record {
         answer: Answer,

@@ -64,7 +64,7 @@ impl Order {
         };
         let warm = match &run.origin {
             Origin::Release { release, .. } => Some(container_named(&release.candidate.container)),
-            Origin::Push { .. } => None,
+            Origin::Push { .. } | Origin::Promotion { .. } | Origin::Rerun(_) => None,
         };
         let replaces = run.entry.as_ref().and_then(|entry| entry.replaces.as_ref());
         Self {

@@ -81,6 +81,7 @@ pub fn scenarios() -> Vec<Scenario> {
     let mut all = endings();
     all.extend(retries_and_parkings());
     all.extend(runs_beside_each_other());
+    all.extend(what_people_decide());
     all
 }
 
@@ -180,6 +181,49 @@ fn runs_beside_each_other() -> Vec<Scenario> {
         after_a_release("rollback by hand", Nature::default(), by_hand, &["deployment_started"]),
         after_a_release("superseded", with_release_command, newer, &["run_failed superseded"]),
         after_a_release("a held commit is pushed again", red, [(A_RUN_MS, again)], &["rollback_succeeded"]),
+    ]
+}
+
+/// Approvals, runs that are done again, promotions, pauses and holds.
+fn what_people_decide() -> Vec<Scenario> {
+    let gated = || Nature { approval_ms: Some(A_RUN_MS), ..Nature::default() };
+    let decided = |yes| [(A_RUN_MS / 2, Act::Approve(0, yes))];
+    let shop = || LaneId::production("shop");
+    let again = |from| [(A_RUN_MS, Act::Again(0, from, true))];
+    let red = || saying(Stage::Smoke, Verdict::Red);
+    let newer = [pushed('c', A_RUN_MS / 2)];
+    let promoted = [(A_RUN_MS, Act::Promote)];
+    let held = [(1_000, Act::Hold(shop(), 'b', true)), (A_RUN_MS, Act::Hold(shop(), 'b', false))];
+    let by_hand = [(A_RUN_MS, Act::RollBack(shop())), (A_RUN_MS, Act::Pause(shop(), false))];
+    let shut = |more: &[(u64, Act)], expected: &str| {
+        let first =
+            [pushed('a', 0), pushed('b', A_RUN_MS), (A_RUN_MS, Act::Pause(shop(), true)), pushed('c', 1_000)];
+        Scenario {
+            name: format!("a paused lane, {expected}"),
+            script: Script {
+                natures: BTreeMap::new(),
+                acts: first.into_iter().chain(more.iter().cloned()).collect(),
+            },
+            from_act: 2,
+            expects: vec!["deployment_started".into()],
+        }
+    };
+    vec![
+        after_a_release("approved", gated(), decided(true), &["run_approved", "deployment_started"]),
+        after_a_release("rejected", gated(), decided(false), &["run_failed rejected"]),
+        after_a_release("approved too late", gated(), [], &["run_failed not approved"]),
+        after_a_release(
+            "superseded while it waits to be approved",
+            gated(),
+            newer,
+            &["run_failed superseded"],
+        ),
+        after_a_release("done again from the build", red(), again(Stage::Build), &["run_started again"]),
+        after_a_release("done again from the deploy", red(), again(Stage::Deploy), &["run_started again"]),
+        after_a_release("promoted", Nature::default(), promoted, &["run_started promoted"]),
+        after_a_release("held by hand on its way", Nature::default(), held, &["run_failed held"]),
+        shut(&[(A_RUN_MS, Act::Pause(shop(), false))], "resumed"),
+        shut(&by_hand, "rolled back by hand"),
     ]
 }
 

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use landfall_engine::audit::replay;
 use landfall_engine::core::effect::EffectKey;
 use landfall_engine::core::event::{Cause, Envelope, Event, Origin};
+use landfall_engine::core::facts::Facts;
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::ledger::{LedgerEvent, ledger_of};
 use landfall_engine::core::run::{Blocked, Phase, Run, RunId};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::engine::replay_all;
 use landfall_engine::ports::{EventStore, RunQuery};
 
 use crate::book::Pages;
-use crate::life::{Machine, Told};
+use crate::life::{LOG_ID, Machine, Told};
 use crate::store::SimStore;
 use crate::world::Things;
 
 /// The invariants, each with what it says.
-pub const INVARIANTS: [(&str, &str); 11] = [
+pub const INVARIANTS: [(&str, &str); 12] = [
     ("I1", "no acknowledged event is lost"),
     ("I2", "the seqs of a run are dense, with one winner each"),
     ("I3", "no effect is done under one key with two inputs; it leaves one object at most"),
@@ -32,6 +34,7 @@ pub const INVARIANTS: [(&str, &str); 11] = [
     ("I9", "nothing is left that nobody owns"),
     ("I10", "subscribers see each event once, in order, and none that vanishes"),
     ("I11", "no timer fires early, and no restart resets one"),
+    ("I12", "no deploy begins that a person keeps back: to approve it, by a pause, by a hold"),
 ];
 
 /// Checks everything that can be seen when a history has come to rest.
@@ -47,7 +50,8 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
         }
     }
 
-    check_promises(&machine.book.pages(), &histories, told, &mut violation);
+    let decided = store.inner.events(ledger_of(LOG_ID)).await.unwrap();
+    check_promises(&machine.book.pages(), &histories, &decided, told, &mut violation);
     let clock_was_set = told.counts.contains_key("acts: clock step");
     let folded: BTreeMap<RunId, Run> = histories
         .iter()
@@ -80,8 +84,8 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
     for line in &runs {
         let Some(fold) = folded.get(&line.id) else { continue };
         let (indexed, is) = (
-            (line.state, line.seq, line.open, line.parked.is_some()),
-            (fold.state, fold.seq, !fold.is_closed(), fold.parked().is_some()),
+            (line.state, line.seq, line.open, line.parked.is_some(), line.approval_until_ms),
+            (fold.state, fold.seq, !fold.is_closed(), fold.parked().is_some(), awaited_until(fold)),
         );
         if indexed != is {
             violation("I8", format!("the index says {indexed:?} of {}, and the log {is:?}", line.id));
@@ -100,7 +104,7 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
         Err(error) => violation("I8", error.to_string()),
     }
 
-    check_order(&histories, &mut violation);
+    check_order(&histories, &decided, &mut violation);
     check_world(machine, &histories, store, &mut violation).await;
     told.checks += INVARIANTS.len() as u64;
     told.violations.extend(broken);
@@ -112,11 +116,12 @@ pub async fn check(machine: &Machine, store: &Arc<SimStore>, told: &mut Told) {
 fn check_promises(
     pages: &Pages,
     histories: &BTreeMap<RunId, Vec<Envelope>>,
+    decided: &[Envelope],
     told: &mut Told,
     violation: &mut impl FnMut(&str, String),
 ) {
     let by_place: BTreeMap<u64, &Envelope> =
-        histories.values().flatten().map(|envelope| (envelope.global_seq, envelope)).collect();
+        histories.values().flatten().chain(decided).map(|envelope| (envelope.global_seq, envelope)).collect();
     for (global_seq, (run, seq, hash)) in &pages.known {
         match by_place.get(global_seq) {
             Some(there) if (there.run_id, there.seq, there.hash) == (*run, *seq, *hash) => {}
@@ -162,6 +167,11 @@ fn happened(event: &Event) -> String {
         Event::RunParked { at: Blocked::Stage { stage, .. }, .. } => format!("run_parked {stage}"),
         Event::RunParked { at: Blocked::Rollback { .. }, .. } => "run_parked rollback".into(),
         Event::RunFailed { cause: Cause::Superseded { .. } } => "run_failed superseded".into(),
+        Event::RunFailed { cause: Cause::Rejected { .. } } => "run_failed rejected".into(),
+        Event::RunFailed { cause: Cause::NotApproved { .. } } => "run_failed not approved".into(),
+        Event::RunFailed { cause: Cause::Held { .. } } => "run_failed held".into(),
+        Event::RunStarted { origin: Origin::Rerun(_), .. } => "run_started again".into(),
+        Event::RunStarted { origin: Origin::Promotion { .. }, .. } => "run_started promoted".into(),
         other => other.name().into(),
     }
 }
@@ -238,9 +248,45 @@ fn check_answers(things: &Things, run: &Run, events: &[Envelope], violation: &mu
     }
 }
 
-/// I2 and I5 over all runs: ids grow with the log, newer pushes are not overtaken, holds hold.
-fn check_order(histories: &BTreeMap<RunId, Vec<Envelope>>, violation: &mut impl FnMut(&str, String)) {
-    let mut all: Vec<&Envelope> = histories.values().flatten().collect();
+/// Returns until when a run waits to be approved, if it does.
+fn awaited_until(run: &Run) -> Option<u64> {
+    match run.phase {
+        Phase::AwaitingApproval { until_ms } => Some(until_ms),
+        _ => None,
+    }
+}
+
+/// Tells whether a person has to approve the deploy of a run, and has not.
+fn lacks_approval(events: &[Envelope]) -> bool {
+    let by_hand = |event: &Event| matches!(event, Event::RunStarted { origin: Origin::Release { .. }, .. });
+    let settings = |event: &Event| match event {
+        Event::RunStarted { origin: Origin::Promotion { settings, .. }, .. } => Some(settings.clone()),
+        Event::RunStarted { origin: Origin::Rerun(rerun), .. } => rerun.settings.clone(),
+        Event::StageSucceeded { facts: Facts::Checkout(checkout), .. } => Some(checkout.settings.clone()),
+        _ => None,
+    };
+    let asks = events
+        .iter()
+        .find_map(|told| settings(&told.event))
+        .is_some_and(|settings| settings.deploy.approval_ms.is_some());
+    let entered = events.iter().position(|told| matches!(told.event, Event::DeploymentStarted { .. }));
+    let a_person = |told: &Envelope| told.event == Event::RunApproved && told.actor != "engine";
+    let approved = events.iter().position(a_person);
+    asks && !events.iter().any(|told| by_hand(&told.event))
+        && entered.is_some_and(|entered| approved.is_none_or(|approved| approved > entered))
+}
+
+/// I2, I5 and I12 over all runs: ids grow with the log, newer pushes are not overtaken, holds hold, pauses too.
+fn check_order(
+    histories: &BTreeMap<RunId, Vec<Envelope>>,
+    decided: &[Envelope],
+    violation: &mut impl FnMut(&str, String),
+) {
+    for (run, events) in histories.iter().filter(|(_, events)| lacks_approval(events)) {
+        violation("I12", format!("{run} deploys, and nobody approved that: {} events", events.len()));
+    }
+    let mut paused: BTreeSet<LaneId> = BTreeSet::new();
+    let mut all: Vec<&Envelope> = histories.values().flatten().chain(decided).collect();
     all.sort_unstable_by_key(|envelope| envelope.global_seq);
     let mut newest: Option<RunId> = None;
     let mut entered: BTreeMap<(LaneId, String), RunId> = BTreeMap::new();
@@ -256,16 +302,30 @@ fn check_order(histories: &BTreeMap<RunId, Vec<Envelope>>, violation: &mut impl 
                     violation("I2", format!("{run} is younger than {newest:?}, and has a lower id"));
                 }
                 newest = newest.max(Some(run));
-                if let Origin::Push { commit, release_hold, .. } = origin {
-                    let what = (lane.clone(), commit.sha.clone());
-                    if *release_hold {
-                        held.remove(&what);
-                    }
-                    pushed.insert(run, what);
+                let (commit, release_hold) = match origin {
+                    Origin::Push { commit, release_hold, .. } => (commit, *release_hold),
+                    Origin::Rerun(rerun) => (&rerun.commit, rerun.release_hold),
+                    Origin::Promotion { release, .. } => (&release.commit, false),
+                    Origin::Release { .. } => continue,
+                };
+                let what = (lane.clone(), commit.sha.clone());
+                if release_hold {
+                    held.remove(&what);
                 }
+                pushed.insert(run, what);
             }
+            Event::Ledger(event) => match event {
+                LedgerEvent::LanePaused { lane, .. } => _ = paused.insert(lane.clone()),
+                LedgerEvent::LaneResumed { lane } => _ = paused.remove(lane),
+                LedgerEvent::CommitHeld { lane, sha, .. } => _ = held.insert((lane.clone(), sha.clone())),
+                LedgerEvent::HoldReleased { lane, sha } => _ = held.remove(&(lane.clone(), sha.clone())),
+                _ => {}
+            },
             Event::DeploymentStarted { branch, .. } => {
                 let Some((lane, sha)) = pushed.get(&run) else { continue };
+                if paused.contains(lane) {
+                    violation("I12", format!("{run} deploys to {lane}, which is paused"));
+                }
                 if held.contains(&(lane.clone(), sha.clone())) {
                     violation("I5", format!("{run} deploys {sha}, which is held"));
                 }

@@ -16,11 +16,12 @@ use futures_util::StreamExt;
 use landfall_engine::audit::replay;
 use landfall_engine::core::command::Rejected;
 use landfall_engine::core::event::Event;
+use landfall_engine::core::ledger::ledger_of;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::stage::Stage;
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, RunQuery};
-use landfall_engine::{Engine, EngineError, Limits};
+use landfall_engine::{Engine, EngineError, Limits, Promotion};
 use landfall_store::SegmentStore;
 use landfall_store::disk::{Kept, Op};
 use uuid::Uuid;
@@ -359,6 +360,10 @@ impl Machine {
         // What was arranged may still happen to what is going on.
         clock.pass_ms(LINGER_MS).await;
         self.disk.faulty().heal();
+        // No sale lasts for ever.
+        for (lane, _) in store.inner.lanes().await.unwrap().iter().filter(|(_, lane)| lane.paused.is_some()) {
+            let _ = engine.resume(lane, "ops").await;
+        }
         self.settle(engine, store).await;
         // A person's patience ends, in whichever life.
         let patience = if self.limits == Limits::default() { 4 } else { 1 };
@@ -390,12 +395,13 @@ impl Machine {
         for run in store.inner.runs(RunQuery { limit: 1_000, ..RunQuery::default() }).await.unwrap() {
             recorded.insert(run.id, run.seq);
         }
+        let decided = store.inner.events(ledger_of(LOG_ID)).await.unwrap().len() as u64;
         let mut pages = self.book.pages();
         let listeners = pages.listeners.clone();
         for Listener { run, heard, .. } in listeners.into_iter().filter(|listener| !listener.was_refused) {
             let there = match run {
                 Some(run) => recorded.get(&run).copied().unwrap_or_default(),
-                None => recorded.values().sum(),
+                None => recorded.values().sum::<u64>() + decided,
             };
             if heard != there {
                 let whom = run.map_or("the log".to_owned(), |run| run.to_string());
@@ -439,7 +445,13 @@ impl Machine {
             let decision = decision(&mut self.dice);
             let _ = engine.resolve(run, decision, "ops").await;
         }
-        any
+        for run in open.iter().filter(|run| run.approval_until_ms.is_some()) {
+            let _ = match self.dice.u32(0..4) {
+                0 => engine.reject(run.id, "ops", "enough").await,
+                _ => engine.approve(run.id, "ops").await,
+            };
+        }
+        any || open.iter().any(|run| run.approval_until_ms.is_some())
     }
 
     async fn act(&mut self, act: Act, engine: &Engine, store: &Arc<SimStore>, clock: &Arc<SimClock>) {
@@ -481,6 +493,59 @@ impl Machine {
                 let engine = engine.clone();
                 tokio::spawn(async move {
                     let _ = engine.rollback(&lane, None, "api", "ops", "it is slow").await;
+                });
+            }
+            Act::Approve(nth, yes) => {
+                let runs = store.inner.runs(RunQuery::default()).await.unwrap_or_default();
+                if let Some(run) = runs.iter().filter(|run| run.approval_until_ms.is_some()).nth(nth) {
+                    let (engine, run) = (engine.clone(), run.id);
+                    tokio::spawn(async move {
+                        let _ = match yes {
+                            true => engine.approve(run, "ops").await,
+                            false => engine.reject(run, "ops", "not now").await,
+                        };
+                    });
+                }
+            }
+            Act::Again(nth, from, release_hold) => {
+                if let Some(run) = newest(nth).await {
+                    let engine = engine.clone();
+                    tokio::spawn(async move {
+                        let _ = engine.rerun(run, from, release_hold, "retry", "ada", None).await;
+                    });
+                }
+            }
+            Act::Promote => {
+                let engine = engine.clone();
+                let promotion = Promotion {
+                    app: "shop".into(),
+                    from: "production".into(),
+                    to: "staging".into(),
+                    release: None,
+                    trigger: "promote".into(),
+                    reason: "it is fine".into(),
+                };
+                tokio::spawn(async move {
+                    let _ = engine.promote(promotion, "ada", None).await;
+                });
+            }
+            Act::Pause(lane, shut) => {
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    let _ = match shut {
+                        true => engine.pause(&lane, "ops", "the sale").await,
+                        false => engine.resume(&lane, "ops").await,
+                    };
+                });
+            }
+            Act::Hold(lane, letter, hold) => {
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    let sha = crate::script::sha(letter);
+                    let _ = match hold {
+                        true => engine.hold(&lane, &sha, "ops", "it leaks").await,
+                        false => engine.release_hold(&lane, &sha, "ops").await,
+                    };
                 });
             }
             Act::Watch(nth) => {

@@ -48,6 +48,8 @@ pub struct Nature {
     pub late_test_ms: Option<u64>,
     /// Somebody else pushes another image under the run's tag, before it is deployed.
     pub hijacked: bool,
+    /// A person has to approve the deploy, and has this long, in milliseconds.
+    pub approval_ms: Option<u64>,
 }
 
 impl Default for Nature {
@@ -64,6 +66,7 @@ impl Default for Nature {
             late_switch_ms: None,
             late_test_ms: None,
             hijacked: false,
+            approval_ms: None,
         }
     }
 }
@@ -82,6 +85,16 @@ pub enum Act {
     /// Decides about the nth newest run that is parked.
     Decide(usize, Decision),
     RollBack(LaneId),
+    /// Approves, or rejects, the nth newest run that waits for it.
+    Approve(usize, bool),
+    /// Does the nth newest run again from this stage on.
+    Again(usize, Stage, bool),
+    /// Makes what the app serves in production live in staging.
+    Promote,
+    /// Shuts the lane, or opens it.
+    Pause(LaneId, bool),
+    /// Holds the commit of this letter, or releases it.
+    Hold(LaneId, char, bool),
     /// Follows the nth newest run, to its end.
     Watch(usize),
     /// Follows the log.
@@ -104,6 +117,11 @@ impl Act {
             Self::Cancel(_) | Self::CancelIn(_) => "acts: cancel",
             Self::Decide(..) => "acts: decision about a parked run",
             Self::RollBack(_) => "acts: rollback by hand",
+            Self::Approve(..) => "acts: approval or rejection",
+            Self::Again(..) => "acts: a run is done again",
+            Self::Promote => "acts: promotion",
+            Self::Pause(..) => "acts: pause or resumption",
+            Self::Hold(..) => "acts: hold or release by hand",
             Self::Watch(_) | Self::Follow => "acts: subscription",
             Self::ClockStep(_) => "acts: clock step",
             Self::DiskFull(_) | Self::SyncFails(_) | Self::WriteFails(_) => {
@@ -145,6 +163,29 @@ impl Script {
             script.acts.extend(again.map(|act| (dice.u64(0..5_000), act)));
         }
         script
+    }
+
+    /// Lets people of other dice decide about deploys, releases and lanes in between: all else stays as it was.
+    pub fn control(&mut self, dice: &mut Rng) {
+        for nature in self.natures.values_mut() {
+            nature.approval_ms = (dice.u32(0..3) == 0).then(|| dice.u64(1_000..1_800_000));
+        }
+        let (shop, mut acts) = (LaneId::production("shop"), Vec::new());
+        for act in self.acts.drain(..) {
+            acts.push(act);
+            while dice.bool() {
+                let nth = dice.usize(0..2);
+                let act = match dice.u32(0..8) {
+                    0..=2 => Act::Approve(nth, dice.u32(0..4) != 0),
+                    3 => Act::Again(nth, Stage::ALL[dice.usize(..Stage::ALL.len())], dice.bool()),
+                    4 => Act::Promote,
+                    5 | 6 => Act::Pause(shop.clone(), dice.bool()),
+                    _ => Act::Hold(shop.clone(), COMMITS[dice.usize(..COMMITS.len())], dice.bool()),
+                };
+                acts.push((dice.u64(0..600_000), act));
+            }
+        }
+        self.acts = acts;
     }
 
     fn random_act(&self, dice: &mut Rng, nth: usize) -> Act {
@@ -208,7 +249,12 @@ impl Script {
         Settings {
             service: "app".into(),
             release: nature.release_command.then_some(release),
-            deploy: DeploySettings { retain: nature.retain, keep_warm_ms: 600_000, ..Default::default() },
+            deploy: DeploySettings {
+                retain: nature.retain,
+                keep_warm_ms: 600_000,
+                approval_ms: nature.approval_ms,
+                ..Default::default()
+            },
             rollback: RollbackSettings { automatic: nature.automatic, hold: nature.hold },
             notify: NotifySettings {
                 developer: vec!["webhook:DEV".into()],
@@ -255,6 +301,7 @@ fn nature(dice: &mut Rng) -> Nature {
         late_switch_ms: (dice.u32(0..20) == 0).then(|| dice.u64(0..600_000)),
         late_test_ms: None,
         hijacked: dice.u32(0..5) == 0,
+        approval_ms: None,
     }
 }
 

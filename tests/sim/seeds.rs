@@ -25,10 +25,14 @@ fn seeds() -> u64 {
 /// Returns all that a seed stands for.
 pub fn setup(seed: u64) -> Setup {
     let mut dice = Rng::with_seed(seed ^ 0x5eed);
-    let script = Script::random(&mut dice);
+    let mut script = Script::random(&mut dice);
     let crashes = (0..dice.usize(0..6)).map(|_| crash(&mut dice)).collect();
     let troubles = if dice.bool() { dice.u32(0..8) } else { 0 };
     let (tidies_up, disk_fails_in_recovery) = (dice.bool(), dice.u32(0..3) == 0);
+    let mut others = Rng::with_seed(seed ^ 0xc0_4720);
+    if others.u32(0..3) == 0 {
+        script.control(&mut others);
+    }
     let low_limit = low_limit(seed);
     let tidies_up = tidies_up || low_limit.is_some();
     Setup { seed, script, crashes, troubles, tidies_up, disk_fails_in_recovery, low_limit }

@@ -27,8 +27,9 @@ const BUILDER: &str = "https://github.com/landfall-rs/landfall/engine/";
 /// [`Lacking`] when the run pushed no image of its own.
 pub fn provenance(story: &Story<'_>) -> Result<Value, Lacking> {
     let Story { log_id, run, events, cover } = story;
-    let (Origin::Push { commit, repository, .. }, Some(Event::RunStarted { trigger, .. })) =
-        (&run.origin, events.first().map(|first| &first.envelope.event))
+    let taken_over = matches!(&run.origin, Origin::Rerun(rerun) if rerun.image.is_some());
+    let (Some((commit, repository)), Some(Event::RunStarted { trigger, .. }), false) =
+        (run.origin.source(), events.first().map(|first| &first.envelope.event), taken_over)
     else {
         return Err(not_its_own(run));
     };
@@ -98,7 +99,13 @@ fn is_done(event: &Event, wanted: Stage) -> bool {
 /// Says which run has what a release that is made live again does not have.
 pub(super) fn not_its_own(run: &Run) -> Lacking {
     let of = match &run.origin {
-        Origin::Release { release, .. } => release.run,
+        Origin::Release { release, .. } | Origin::Promotion { release, .. } => release.run,
+        Origin::Rerun(rerun) => {
+            return Lacking::new(format!(
+                "run {} did not do that itself: it goes on with what run {} found out; export that run",
+                run.id, rerun.of
+            ));
+        }
         Origin::Push { .. } => run.id,
     };
     Lacking::new(format!(

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use landfall_engine::core::event::{Event, Origin};
 use landfall_engine::core::facts::{Facts, TestReport};
+use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
 use serde_json::{Value, json};
 
@@ -29,7 +30,10 @@ enum Ending<'a> {
 /// [`Lacking`] when the tests gave no answer, or a person let them pass.
 pub fn statement(story: &Story<'_>) -> Result<Value, Lacking> {
     let Story { log_id, run, events, cover } = story;
-    let Origin::Push { commit, repository, .. } = &run.origin else { return Err(not_its_own(run)) };
+    let taken_over = matches!(&run.origin, Origin::Rerun(rerun) if rerun.begins().0 != RunState::Pushed);
+    let (Some((commit, repository)), false) = (run.origin.source(), taken_over) else {
+        return Err(not_its_own(run));
+    };
     let (result, report) = match ending(story) {
         Some(Ending::Passed(report)) => ("PASSED", Some(report)),
         Some(Ending::Failed(report)) => ("FAILED", report),

@@ -1,4 +1,4 @@
-//! `landfall cancel`, `retry`, `skip` and `abort`: what a person decides about a run.
+//! `landfall cancel`, `retry`, `skip`, `abort`, `approve` and `reject`: what a person decides about a run.
 
 use landfall_engine::core::event::Decision;
 
@@ -14,6 +14,10 @@ pub enum Request {
     Cancel(String),
     /// Decide about it, since it is parked.
     Resolve(Decision),
+    /// Let its deploy begin.
+    Approve,
+    /// Do not let its deploy begin.
+    Reject(String),
 }
 
 /// Asks it of a run. A server takes it from there; without one the run is followed here to its end.
@@ -28,6 +32,8 @@ pub async fn run(global: &Global, world: &World, name: &str, request: Request) -
         match &request {
             Request::Cancel(reason) => access.cancel(run_id, reason).await?,
             Request::Resolve(decision) => access.resolve_parked(run_id, decision.clone()).await?,
+            Request::Approve => access.approve(run_id).await?,
+            Request::Reject(reason) => access.reject(run_id, reason).await?,
         }
         Ok(run_id)
     };

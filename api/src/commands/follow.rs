@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::StreamExt;
-use landfall_engine::core::effect::{Effect, next_effect};
-use landfall_engine::core::run::{Run, RunState};
+use landfall_engine::core::effect::next_effect;
+use landfall_engine::core::run::{Phase, Run, RunState};
 use landfall_engine::ports::{Clock, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -110,17 +110,17 @@ pub async fn follow(
 
 /// Returns the exit code that says how a run ended.
 pub fn exit_code(run: &Run) -> u8 {
-    match (run.parked(), run.state) {
-        (Some(_), _) => 3,
-        (None, RunState::Failed) => 1,
-        (None, RunState::RolledBack) => 2,
-        (None, _) => 0,
+    match (&run.phase, run.state) {
+        (Phase::Parked(_) | Phase::AwaitingApproval { .. }, _) => 3,
+        (_, RunState::Failed) => 1,
+        (_, RunState::RolledBack) => 2,
+        _ => 0,
     }
 }
 
 /// Tells whether nothing more happens to a run without a person.
 pub fn is_settled(run: &Run) -> bool {
-    matches!(next_effect(run), None | Some(Effect::AwaitPerson))
+    next_effect(run).is_none_or(|effect| effect.is_a_persons())
 }
 
 /// A run as it is shown.

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod backup;
+pub mod control;
 pub mod decide;
 pub mod export;
 pub mod feed;
@@ -58,9 +59,19 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Cancel(args) => {
             decide::run(&global, &args.world, &args.run, Request::Cancel(args.reason)).await
         }
-        Command::Retry(args) => {
-            decide::run(&global, &args.world, &args.run, Request::Resolve(Decision::Retry)).await
+        Command::Retry(args) => match args.from {
+            Some(from) => control::rerun(&global, args, from).await,
+            None => decide::run(&global, &args.world, &args.run, Request::Resolve(Decision::Retry)).await,
+        },
+        Command::Approve(args) => decide::run(&global, &args.world, &args.run, Request::Approve).await,
+        Command::Reject(args) => {
+            decide::run(&global, &args.world, &args.run, Request::Reject(args.reason)).await
         }
+        Command::Promote(args) => control::promote(&global, args).await,
+        Command::Pause(args) => control::pause(&global, args).await,
+        Command::Resume(args) => control::resume(&global, args).await,
+        Command::Hold(args) => control::hold(&global, args).await,
+        Command::Release(args) => control::release(&global, args).await,
         Command::Skip(args) => {
             let decision = Decision::Skip { reason: args.reason };
             decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use landfall_engine::audit::short_digest;
-use landfall_engine::core::effect::next_stage;
+use landfall_engine::core::effect::stage_behind;
 use landfall_engine::core::event::{Envelope, Event, Found};
 use landfall_engine::core::lane::Release;
 use landfall_engine::core::run::{Blocked, Parked, Run};
@@ -270,7 +270,7 @@ fn back(run: &Run) -> String {
 }
 
 fn without(run: &Run, stage: Stage) -> String {
-    let next = match next_stage(Some(stage), run.settings.as_deref()) {
+    let next = match stage_behind(run, stage, run.settings.as_deref()) {
         Some(next) => format!("goes on with {next}"),
         None => "the run is live".into(),
     };

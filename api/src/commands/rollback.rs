@@ -16,11 +16,12 @@ pub async fn run(global: &Global, args: RollbackArgs) -> Result<u8, Fault> {
     let lane = LaneId { app: checked("app", &args.app)?, env: checked("environment", &args.env)? };
     let access = Access::open(global, &args.world).await?;
     let triggered = async {
-        let to = match &args.to {
-            Some(name) => Some(access.resolve(name).await?),
-            None => None,
+        // Only a run can be the last; what else there is, the engine knows.
+        let last = match args.to.as_deref() {
+            Some("last") => Some(access.resolve("last").await?.to_string()),
+            _ => None,
         };
-        access.rollback(&lane, to, &args.reason).await
+        access.rollback(&lane, last.as_deref().or(args.to.as_deref()), &args.reason).await
     };
     let triggered = triggered.await;
     access.see_through(triggered, args.json, &global.flags()).await

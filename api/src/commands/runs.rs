@@ -5,6 +5,7 @@ use landfall_engine::audit::seconds;
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::{Clock, RunQuery, SystemClock};
 
+use super::control::standing;
 use super::source::Source;
 use super::stdout;
 use crate::cli::{Global, RunsArgs};
@@ -33,6 +34,9 @@ pub async fn run(global: &Global, args: RunsArgs) -> Result<u8, Fault> {
         stdout::line("no runs; `landfall run` in a git repository makes one")?;
     } else {
         stdout::line(&table(&runs, SystemClock.now_ms(), width_of_stdout()))?;
+        let shut = source.lanes().await?.into_iter();
+        let shut = shut.filter(|(id, lane)| runs.iter().any(|run| run.lane == *id) && lane.paused.is_some());
+        shut.flat_map(|(id, lane)| standing(&id, &lane)).try_for_each(|line| stdout::line(&line))?;
     }
     Ok(0)
 }
@@ -66,6 +70,7 @@ fn table(runs: &[RunSummary], now_ms: u64, width: usize) -> String {
 fn state(run: &RunSummary) -> String {
     match (&run.parked, run.stage) {
         (Some(_), _) => format!("{}, parked", run.state),
+        (None, _) if run.approval_until_ms.is_some() => format!("{}, to be approved", run.state),
         (None, Some(stage)) if run.open && !run.state.is_terminal() => format!("{}, {stage}", run.state),
         _ => run.state.to_string(),
     }
@@ -107,6 +112,7 @@ mod tests {
             state,
             stage: None,
             parked: None,
+            approval_until_ms: None,
             cause: None,
             started_ms: 1_000_000,
             updated_ms: 1_005_700,

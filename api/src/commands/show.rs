@@ -167,6 +167,12 @@ fn waits_for(run: &Run, now_ms: u64) -> String {
         Phase::RollbackRetryDue { attempt, due_ms } => {
             format!("attempt {attempt} of the rollback, in {}", left(due_ms))
         }
+        Phase::AwaitingApproval { until_ms } => format!(
+            "a person who approves it, until {} ({} left): landfall approve {id}, or landfall reject {id}",
+            timestamp(*until_ms),
+            left(until_ms),
+            id = run.id.short()
+        ),
         Phase::Parked(_) => "a person".into(),
         Phase::Stopping { .. } | Phase::Skipping { .. } => "the rest of what was recorded with it".into(),
         Phase::Ended => "the last notices".into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 use landfall_engine::Limits;
 use landfall_engine::core::event::Envelope;
-use landfall_engine::core::lane::{LaneId, Release};
+use landfall_engine::core::lane::{Lane, LaneId, Release};
 use landfall_engine::core::ledger::ledger_of;
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::data_dir::{TOKEN_VARIABLE, Token, default_path};
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
+use crate::server::AppLine;
 
 /// How many runs are looked through at a time when one is looked for by a part of its id.
 const PAGE: usize = 1_000;
@@ -149,6 +150,18 @@ impl Source {
                 let apps = client.apps().await?.into_iter();
                 Ok(apps.filter(|app| app.app == lane.app && app.env == lane.env).find_map(|app| app.live))
             }
+        }
+    }
+
+    /// Returns how each lane stands: what it serves, and what may not enter it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] when it can't be read.
+    pub async fn lanes(&self) -> Result<Vec<(LaneId, Lane)>, Fault> {
+        match self {
+            Self::Folder { log, .. } => Ok(log.lanes().await?),
+            Self::Server(client) => Ok(client.apps().await?.into_iter().map(AppLine::into_lane).collect()),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use landfall_engine::core::environment::PRODUCTION;
 use landfall_engine::core::event::Commit;
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::settings::Settings;
 use landfall_stages::config::{CONFIG_FILE, PYPROJECT_FILE, read_at_commit};
 use landfall_stages::git::{self, GitError};
 
@@ -61,34 +63,56 @@ impl Target {
                 "the working copy has changes that are not committed: what runs is commit {described}"
             ));
         }
+        let folder = repository.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let settings = settings_at(&repository, &commit, &made_valid(&folder)).await?;
         let app = match &args.app {
             Some(app) => app.clone(),
-            None => app_of(&repository, &commit, &mut remarks).await?,
+            None => app_of(&folder, settings.as_ref(), &mut remarks),
         };
-        let lane = LaneId { app: checked("app", &app)?, env: checked("environment", &args.env)? };
+        let env = match &args.env {
+            Some(env) => env.clone(),
+            None => env_of(&commit, settings.as_ref(), &mut remarks),
+        };
+        let lane = LaneId { app: checked("app", &app)?, env: checked("environment", &env)? };
         Ok(Self { repository, commit, lane, remarks })
     }
 }
 
-/// Returns the `service` in the configuration at the commit, else the folder's name made valid.
-async fn app_of(repository: &Path, commit: &Commit, remarks: &mut Vec<String>) -> Result<String, Fault> {
+/// Returns the configuration at the commit. None: it can't be read, which ends the run, in an event of its own, when it
+/// is checked out.
+async fn settings_at(repository: &Path, commit: &Commit, app: &str) -> Result<Option<Settings>, Fault> {
     let ours = git::show_file(repository, &commit.sha, CONFIG_FILE).await.map_err(git_failed)?;
     let python = git::show_file(repository, &commit.sha, PYPROJECT_FILE).await.map_err(git_failed)?;
-    let folder = repository.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let made = made_valid(&folder);
     let file = |name: &str| if name == CONFIG_FILE { ours.clone() } else { python.clone() };
-    match read_at_commit(file, &made) {
-        Ok((settings, _)) if settings.service != made => Ok(settings.service),
-        // A configuration that can't be read ends the run, in an event of its own, when it is checked out.
-        Ok(_) | Err(_) => {
+    Ok(read_at_commit(file, app).ok().map(|(settings, _)| settings))
+}
+
+/// Returns the `service` in the configuration, else the folder's name made valid.
+fn app_of(folder: &str, settings: Option<&Settings>, remarks: &mut Vec<String>) -> String {
+    let made = made_valid(folder);
+    match settings.map(|settings| &settings.service).filter(|service| **service != made) {
+        Some(service) => service.clone(),
+        None => {
             if made != folder {
                 remarks.push(format!(
                     "the app is called {made}, after its folder {folder:?}; --app NAME calls it otherwise"
                 ));
             }
-            Ok(made)
+            made
         }
     }
+}
+
+/// Returns the environment that names the branch in the configuration, else production.
+fn env_of(commit: &Commit, settings: Option<&Settings>, remarks: &mut Vec<String>) -> String {
+    let branch = commit.branch.as_deref();
+    let named = branch.zip(settings).and_then(|(branch, settings)| settings.environment_of(branch));
+    let env = named.unwrap_or(PRODUCTION);
+    if env != PRODUCTION {
+        let branch = branch.unwrap_or_default();
+        remarks.push(format!("branch {branch} is deployed to {env}; --env NAME deploys it elsewhere"));
+    }
+    env.to_owned()
 }
 
 /// Returns a name of an app that is as close to this one as can be.
@@ -167,7 +191,7 @@ mod tests {
         let args = RunArgs {
             path: path.to_owned(),
             app: app.map(str::to_owned),
-            env: "production".into(),
+            env: None,
             release_hold: false,
             world: crate::cli::World::default(),
             json: false,
@@ -190,6 +214,17 @@ mod tests {
         assert_eq!((target.lane.app.as_str(), target.remarks.len()), ("store", 0));
         assert_eq!(target.commit.subject, "Add a file");
         assert_eq!(found(&path, Some("other")).await.unwrap().lane.app, "other");
+    }
+
+    #[tokio::test]
+    async fn a_branch_that_an_environment_names_is_deployed_there() {
+        let (_root, path) = repository("shop");
+        commit(&path, "landfall.toml", "[env.staging]\nbranches = [\"next\"]\n");
+        assert_eq!(found(&path, None).await.unwrap().lane.to_string(), "shop/production");
+        git(&path, &["checkout", "-q", "-b", "next"]);
+        let target = found(&path, None).await.unwrap();
+        assert_eq!(target.lane.to_string(), "shop/staging");
+        assert_eq!(target.remarks, ["branch next is deployed to staging; --env NAME deploys it elsewhere"]);
     }
 
     #[tokio::test]

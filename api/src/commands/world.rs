@@ -7,10 +7,12 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::Decision;
-use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
-use landfall_engine::{Engine, Limits};
+use landfall_engine::core::stage::Stage;
+use landfall_engine::{Engine, Limits, Promotion};
 
+use super::control::LaneChange;
 use super::feed::{Events, Feed, feed};
 use super::follow::{Followed, exit_code, follow};
 use super::source::{data_folder, named_server, resolve};
@@ -22,7 +24,9 @@ use crate::fault::Fault;
 use crate::limits::LimitArgs;
 use crate::picture::model::Picture;
 use crate::picture::screen::say;
-use crate::server::{RollbackRequest, TriggerName, TriggerRequest};
+use crate::server::{
+    HoldRequest, LaneRequest, PromoteRequest, RetryRequest, RollbackRequest, TriggerName, TriggerRequest,
+};
 
 /// The exit code for a run that was left while it went on, as the shell has it for Ctrl-C.
 const LEFT: u8 = 130;
@@ -110,14 +114,14 @@ impl Access {
     /// # Errors
     ///
     /// [`Fault::NotFound`] when there is none.
-    pub async fn rollback(&self, lane: &LaneId, to: Option<RunId>, reason: &str) -> Result<RunId, Fault> {
+    pub async fn rollback(&self, lane: &LaneId, to: Option<&str>, reason: &str) -> Result<RunId, Fault> {
         match self {
             Self::Here { landfall, .. } => {
                 Ok(landfall.engine.rollback(lane, to, "landfall rollback", &actor(), reason).await?)
             }
             Self::Server(client) => {
-                let request =
-                    RollbackRequest { to, env: Some(lane.env.clone()), reason: Some(reason.to_owned()) };
+                let (to, env) = (to.map(str::to_owned), Some(lane.env.clone()));
+                let request = RollbackRequest { to, env, reason: Some(reason.to_owned()) };
                 Ok(client.rollback(&lane.app, &request).await?.run_id)
             }
         }
@@ -144,6 +148,109 @@ impl Access {
         match self {
             Self::Here { landfall, .. } => Ok(landfall.engine.resolve(run_id, decision, &actor()).await?),
             Self::Server(client) => Ok(client.resolve(run_id, decision).await.map(drop)?),
+        }
+    }
+
+    /// Lets the deploy of a run begin that waits for that.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Refused`] when it does not wait.
+    pub async fn approve(&self, run_id: RunId) -> Result<(), Fault> {
+        match self {
+            Self::Here { landfall, .. } => Ok(landfall.engine.approve(run_id, &actor()).await?),
+            Self::Server(client) => Ok(client.approve(run_id).await.map(drop)?),
+        }
+    }
+
+    /// Fails a run whose deploy waits to be approved.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Refused`] when it does not wait.
+    pub async fn reject(&self, run_id: RunId, reason: &str) -> Result<(), Fault> {
+        match self {
+            Self::Here { landfall, .. } => Ok(landfall.engine.reject(run_id, &actor(), reason).await?),
+            Self::Server(client) => Ok(client.reject(run_id, reason).await.map(drop)?),
+        }
+    }
+
+    /// Does a run that is over again, from a stage on.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Refused`] when it does not have what that takes.
+    pub async fn rerun(&self, run_id: RunId, from: Stage, release_hold: bool) -> Result<RunId, Fault> {
+        match self {
+            Self::Here { landfall, .. } => {
+                let engine = &landfall.engine;
+                Ok(engine.rerun(run_id, from, release_hold, "landfall retry", &actor(), None).await?.run_id)
+            }
+            Self::Server(client) => {
+                let request = RetryRequest { from: Some(from.name().into()), release_hold };
+                Ok(client.rerun(run_id, &request).await?.run_id)
+            }
+        }
+    }
+
+    /// Makes a release of one environment live in another.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotFound`] when there is none.
+    pub async fn promote(&self, promotion: Promotion) -> Result<RunId, Fault> {
+        match self {
+            Self::Here { landfall, .. } => {
+                Ok(landfall.engine.promote(promotion, &actor(), None).await?.run_id)
+            }
+            Self::Server(client) => {
+                let Promotion { app, from, to, release, reason, .. } = promotion;
+                let request = PromoteRequest { from, to, release, reason: Some(reason) };
+                Ok(client.promote(&app, &request).await?.run_id)
+            }
+        }
+    }
+
+    /// Changes what may enter a lane, and returns how it stands then.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotFound`] for an app or commit that is not known.
+    pub async fn change_lane(&self, id: &LaneId, change: LaneChange) -> Result<Lane, Fault> {
+        match self {
+            Self::Here { landfall, .. } => {
+                let (engine, actor) = (&landfall.engine, actor());
+                match change {
+                    LaneChange::Pause { reason } => engine.pause(id, &actor, &reason).await?,
+                    LaneChange::Resume => engine.resume(id, &actor).await?,
+                    LaneChange::Hold { commit, reason } => engine.hold(id, &commit, &actor, &reason).await?,
+                    LaneChange::Release { commit } => engine.release_hold(id, &commit, &actor).await?,
+                }
+                Ok(engine.store().lane(id).await?)
+            }
+            Self::Server(client) => {
+                let env = Some(id.env.clone());
+                let line = match change {
+                    LaneChange::Pause { reason } => {
+                        client.pause(&id.app, &LaneRequest { env, reason: Some(reason) }).await?
+                    }
+                    LaneChange::Resume => client.resume(&id.app, &LaneRequest { env, reason: None }).await?,
+                    LaneChange::Hold { commit, reason } => {
+                        client.hold(&id.app, &HoldRequest { commit, env, reason: Some(reason) }).await?
+                    }
+                    LaneChange::Release { commit } => {
+                        client.release_hold(&id.app, &HoldRequest { commit, env, reason: None }).await?
+                    }
+                };
+                Ok(line.into_lane().1)
+            }
+        }
+    }
+
+    /// Lets go of everything.
+    pub async fn close(self) {
+        if let Self::Here { landfall, .. } = self {
+            landfall.shutdown().await;
         }
     }
 
@@ -179,9 +286,7 @@ impl Access {
         if let Ok((run_id, Followed::Left)) = &followed {
             said(&self.farewell(*run_id, flags));
         }
-        if let Self::Here { landfall, .. } = self {
-            landfall.shutdown().await;
-        }
+        self.close().await;
         match followed? {
             (_, Followed::Settled(picture)) => Ok(picture.run.as_ref().map_or(LEFT, exit_code)),
             (_, Followed::Left) => Ok(LEFT),

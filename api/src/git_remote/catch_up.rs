@@ -52,18 +52,20 @@ async fn catch_up_branch(
     branch: &str,
     sha: &str,
 ) -> Result<(), BoxError> {
-    let on_push = telling::read_config(repository, sha, name).await;
-    if on_push.as_ref().is_ok_and(|on_push| !on_push.names(branch)) {
+    let settings = telling::read_config(repository, sha, name).await;
+    if settings.as_ref().is_ok_and(|settings| settings.environment_of(branch).is_none()) {
         return Ok(());
     }
     let heard = last_heard(&**app.engine.store(), name, branch, sha, |trigger| trigger == TRIGGER).await?;
     let Heard::No { before } = heard else { return Ok(()) };
     // As when it was pushed: a configuration that can't be used is told by a run.
-    if on_push.is_err() && !telling::on_push_before(repository, before.as_deref(), name).await.names(branch) {
-        return Ok(());
-    }
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(_) => telling::settings_before(repository, before.as_deref(), name).await,
+    };
+    let Some(env) = settings.environment_of(branch).map(str::to_owned) else { return Ok(()) };
     let claim = format!("catch-up:{name}:{branch}:{sha}:{}", Uuid::new_v4());
-    let late = Late { sha: sha.to_owned(), actor: "catch-up".into(), claim };
+    let late = Late { sha: sha.to_owned(), env, actor: "catch-up".into(), claim };
     let _turn = app.git.turns.take(name).await;
     match telling::trigger(&app.engine, repository, name, branch, &late).await {
         Ok(run) => tracing::warn!(

@@ -40,7 +40,7 @@ pub use catch_up::trigger_what_was_lost;
 pub(crate) use heads::head as head_of;
 pub use hooks::{HookError, serve_hooks};
 pub use protocol::{PUSH_VARIABLE, SOCKET_VARIABLE, Told, Update, say_to_server};
-pub(crate) use telling::production_takes;
+pub(crate) use telling::environment_of;
 pub use waiting::trigger_what_waits;
 
 use pushes::Pushes;

@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream};
 use landfall_engine::core::command::{Push as Trigger, Rejected};
 use landfall_engine::core::lane::{LaneId, hold_in_words};
 use landfall_engine::core::run::RunId;
-use landfall_engine::core::settings::OnPush;
+use landfall_engine::core::settings::Settings;
 use landfall_engine::ports::AppendError;
 use landfall_engine::{Engine, EngineError};
 use landfall_stages::config::{self, CONFIG_FILE, PYPROJECT_FILE};
@@ -75,11 +75,11 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         ));
     }
     let mut answer = Answer::default();
-    let (on_push, problem) = match read_config(repository, &update.new, &push.app).await {
-        Ok(on_push) => (on_push, None),
-        Err(problem) => (on_push_before(repository, Some(&update.old), &push.app).await, Some(problem)),
+    let (settings, problem) = match read_config(repository, &update.new, &push.app).await {
+        Ok(settings) => (settings, None),
+        Err(problem) => (settings_before(repository, Some(&update.old), &push.app).await, Some(problem)),
     };
-    if !on_push.names(branch) {
+    let Some(env) = settings.environment_of(branch) else {
         if let Some(problem) = problem {
             answer.lines.push("landfall: this configuration can't be used:".into());
             answer.lines.extend(problem.lines().map(|line| format!("  {line}")));
@@ -87,12 +87,13 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         answer.lines.push(format!(
             "landfall: branch {branch} is not deployed; `branches` of [on.push] names {}. \
              Push to one of them, or add {branch} to it",
-            listed(&on_push.branches)
+            listed(&settings.deployed_branches().cloned().collect::<Vec<_>>())
         ));
         return answer;
-    }
+    };
     let late = Late {
         sha: update.new.clone(),
+        env: env.to_owned(),
         actor: push.actor.clone(),
         // The id of the push is in it. Without, a branch that is set back and pushed forward again would be taken for a
         // repetition of the first push, and would never be deployed.
@@ -207,17 +208,18 @@ pub(super) async fn trigger(
     repository: &Path,
     app: &str,
     branch: &str,
-    Late { sha, actor, claim }: &Late,
+    late: &Late,
 ) -> Result<RunId, TriggerError> {
-    let request = tokio::time::timeout(READ_TIMEOUT, request(repository, app, branch, sha)).await??;
+    let Late { actor, claim, .. } = late;
+    let request = tokio::time::timeout(READ_TIMEOUT, request(repository, app, branch, late)).await??;
     Ok(engine.trigger(request, actor, Some(claim.as_str().into())).await?.run_id)
 }
 
 /// Returns what is asked of the engine for a branch's head.
-async fn request(repository: &Path, app: &str, branch: &str, sha: &str) -> Result<Trigger, GitError> {
-    let commit = git::commit(repository, sha).await?;
+async fn request(repository: &Path, app: &str, branch: &str, late: &Late) -> Result<Trigger, GitError> {
+    let commit = git::commit(repository, &late.sha).await?;
     Ok(Trigger {
-        lane: LaneId::production(app),
+        lane: LaneId { app: app.to_owned(), env: late.env.clone() },
         commit: landfall_engine::core::event::Commit { branch: Some(branch.to_owned()), ..commit },
         repository: repository.display().to_string(),
         trigger: TRIGGER.into(),
@@ -225,45 +227,42 @@ async fn request(repository: &Path, app: &str, branch: &str, sha: &str) -> Resul
     })
 }
 
-/// Returns which pushes start a run, as the commit says, or what is wrong with its configuration.
-pub(super) async fn read_config(repository: &Path, sha: &str, app: &str) -> Result<OnPush, String> {
+/// Returns the configuration at the commit, which says which pushes start a run, or what is wrong with it.
+pub(super) async fn read_config(repository: &Path, sha: &str, app: &str) -> Result<Settings, String> {
     let mut files = Vec::new();
     for name in [CONFIG_FILE, PYPROJECT_FILE] {
         let bytes = git::show_file(repository, sha, name).await.map_err(|error| error.to_string())?;
         files.push((name, bytes));
     }
     let show = |wanted: &str| files.iter().find(|(name, _)| *name == wanted)?.1.clone();
-    config::read_at_commit(show, app).map(|(settings, _)| settings.on_push)
+    config::read_at_commit(show, app).map(|(settings, _)| settings)
 }
 
-/// Returns which pushes start a run where the pushed commit can't say so: as the one before it does, or by default.
-pub(super) async fn on_push_before(repository: &Path, before: Option<&str>, app: &str) -> OnPush {
+/// Returns what says which pushes start a run where the pushed commit can't: the one before it, or the defaults.
+pub(super) async fn settings_before(repository: &Path, before: Option<&str>, app: &str) -> Settings {
     match before {
         Some(sha) => read_config(repository, sha, app).await.unwrap_or_default(),
-        None => OnPush::default(),
+        None => Settings::default(),
     }
 }
 
-/// Tells whether a push to a branch goes to production, as the app's own configuration says; if not, why.
-pub(crate) async fn production_takes(
+/// Returns the environment that a push to a branch goes to, as the app's own configuration says; or why to none.
+pub(crate) async fn environment_of(
     repository: &Path,
     sha: &str,
     before: Option<&str>,
     app: &str,
     branch: &str,
-) -> Result<(), String> {
-    let on_push = match read_config(repository, sha, app).await {
-        Ok(on_push) => on_push,
+) -> Result<String, String> {
+    let settings = match read_config(repository, sha, app).await {
+        Ok(settings) => settings,
         // What can't be used is told by the run.
-        Err(_) => on_push_before(repository, before, app).await,
+        Err(_) => settings_before(repository, before, app).await,
     };
-    match on_push.names(branch) {
-        true => Ok(()),
-        false => Err(format!(
-            "branch {branch} is not deployed; `branches` of [on.push] names {}",
-            listed(&on_push.branches)
-        )),
-    }
+    settings.environment_of(branch).map(str::to_owned).ok_or_else(|| {
+        let deployed: Vec<String> = settings.deployed_branches().cloned().collect();
+        format!("branch {branch} is not deployed; `branches` of [on.push] names {}", listed(&deployed))
+    })
 }
 
 /// Tells what is to be said, then of runs until each is settled.

@@ -22,6 +22,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Late {
     /// The head.
     pub(super) sha: String,
+    /// The environment that it is deployed to.
+    pub(super) env: String,
     /// Who pushed it.
     pub(super) actor: String,
     /// Starts one run at most, however often it is asked.
@@ -104,13 +106,14 @@ async fn begin_when_there_is_room(app: &App) {
     }
 }
 
-/// Asks for the runs of one app, until there is no room for another.
+/// Asks for the runs of one app.
 async fn begin_those_of(app: &App, name: &str, heads: BTreeMap<String, Late>) {
-    // Git is not asked for what would be refused.
-    if app.engine.admits(&LaneId::production(name)).await.is_err() {
-        return;
-    }
     for (branch, late) in heads {
+        // Git is not asked for what would be refused.
+        let lane = LaneId { app: name.to_owned(), env: late.env.clone() };
+        if app.engine.admits(&lane).await.is_err() {
+            continue;
+        }
         // From the look at the head to the trigger, no newer push comes between.
         let _turn = app.git.turns.take(name).await;
         if app.git.waiting.get(name, &branch).as_ref() != Some(&late) {
@@ -119,8 +122,7 @@ async fn begin_those_of(app: &App, name: &str, heads: BTreeMap<String, Late>) {
         }
         match ask(app, name, &branch, &late).await {
             Asked::Settled => app.git.waiting.remove(name, &branch),
-            Asked::Unanswered => {}
-            Asked::NoRoom => return,
+            Asked::Unanswered | Asked::NoRoom => {}
         }
     }
 }
@@ -131,7 +133,7 @@ enum Asked {
     Settled,
     /// Nobody could tell; it goes on waiting.
     Unanswered,
-    /// There is no room, for other heads of the app neither.
+    /// There is no room.
     NoRoom,
 }
 
@@ -172,7 +174,12 @@ mod tests {
     use super::*;
 
     fn late(sha: &str) -> Late {
-        Late { sha: sha.into(), actor: "ada".into(), claim: format!("push of {sha}") }
+        Late {
+            sha: sha.into(),
+            env: "production".into(),
+            actor: "ada".into(),
+            claim: format!("push of {sha}"),
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use landfall_stages::git::{self, GitError};
 use super::delivery::{Head, RefChange};
 use super::{Forge, HookAnswer, HookRun, Nothing};
 use crate::error::ApiError;
-use crate::git_remote::{head_of, production_takes};
+use crate::git_remote::{environment_of, head_of};
 use crate::server::{App, bare_repository};
 use crate::sources::refs::Sha;
 use crate::sources::{ASK_DURING_TURN, Filter, Goes, POLL, Pushed, newest_of_branch};
@@ -292,9 +292,7 @@ impl Beginning<'_> {
     async fn configured(&self, change: &RefChange, head: &Head) -> Result<String, String> {
         let repository = bare_repository(&self.app.data, self.name);
         let (before, branch) = (change.before.as_ref().map(Sha::as_str), change.reference.name());
-        production_takes(&repository, head.sha.as_str(), before, self.name, branch)
-            .await
-            .map(|()| LaneId::production(self.name).env)
+        environment_of(&repository, head.sha.as_str(), before, self.name, branch).await
     }
 
     fn repository(&self) -> String {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use landfall_engine::core::event::{Cause, Envelope, Event, Origin};
+use landfall_engine::audit::cause_in_words;
+use landfall_engine::core::event::{Envelope, Event, Origin};
 use landfall_engine::core::run::RunId;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -62,7 +63,8 @@ fn spans(events: &[Envelope]) -> Option<Vec<Value>> {
     };
     let commit = match origin {
         Origin::Push { commit, .. } => commit,
-        Origin::Release { release, .. } => &release.commit,
+        Origin::Release { release, .. } | Origin::Promotion { release, .. } => &release.commit,
+        Origin::Rerun(rerun) => &rerun.commit,
     };
     root.attributes.push(attribute("vcs.ref.head.revision", commit.sha.as_str()));
     root.attributes.extend(commit.branch.as_deref().map(|branch| attribute("vcs.ref.head.name", branch)));
@@ -158,16 +160,6 @@ fn place_of(event: &Event) -> Place {
 fn notice_key(notice: &landfall_engine::core::notice::NoticeId) -> String {
     // The channel names a secret at most, never its value.
     format!("notice {notice}")
-}
-
-fn cause_in_words(cause: &Cause) -> String {
-    match cause {
-        Cause::StageFailed { stage, reason } => format!("{stage} failed: {reason}"),
-        Cause::Cancelled { reason } => format!("cancelled: {reason}"),
-        Cause::Superseded { by } => format!("superseded by run {by}"),
-        Cause::Held { .. } => "the commit is held".into(),
-        Cause::Aborted { reason } => format!("aborted: {reason}"),
-    }
 }
 
 fn begun(envelope: &Envelope, key: String, kind: u8) -> Begun {

@@ -12,6 +12,7 @@ use landfall_engine::core::evolve::{Place, evolve};
 use landfall_engine::core::facts::{Facts, Failure};
 use landfall_engine::core::run::{Blocked, Phase, Run, RunState};
 use landfall_engine::core::stage::Stage;
+use landfall_engine::timeline::timestamp;
 
 use super::words::{doing, fact, origin_in_words};
 
@@ -228,6 +229,13 @@ impl Picture {
             Event::StageSkipped { stage, reason } => {
                 self.step(*stage).end(Mark::Skipped, at_ms, format!("skipped: {reason}"));
             }
+            Event::ApprovalRequested { until_ms } => {
+                self.steps[4].begin(at_ms, format!("waits to be approved, until {}", timestamp(*until_ms)));
+            }
+            Event::RunApproved => self.steps[4].fact = "approved, waits for the lane".into(),
+            Event::RunRejected { reason } => {
+                self.steps[4].end(Mark::Failed, at_ms, format!("rejected: {reason}"));
+            }
             Event::DeploymentStarted { replaces, .. } => {
                 let fact = match replaces {
                     Some(release) => format!("to replace {}", release.commit.short()),
@@ -288,11 +296,31 @@ impl Picture {
             Origin::Release { release, .. } => {
                 self.steps[0].begin(at_ms, "");
                 self.steps[0].end(Mark::Done, at_ms, format!("release of run {}", release.run.short()));
-                for step in &mut self.steps[1..4] {
-                    step.end(Mark::Skipped, at_ms, "done by that run");
-                }
-                self.steps[4].begin(at_ms, WAITS_FOR_LANE);
+                self.taken_over(at_ms);
             }
+            Origin::Promotion { from, release, .. } => {
+                self.steps[0].begin(at_ms, "");
+                let fact = format!("release of run {}, from {}", release.run.short(), from.env);
+                self.steps[0].end(Mark::Done, at_ms, fact);
+                self.taken_over(at_ms);
+            }
+            Origin::Rerun(rerun) => {
+                self.steps[0].begin(at_ms, "");
+                let fact = format!("run {} again, from {} on", rerun.of.short(), rerun.from);
+                self.steps[0].end(Mark::Done, at_ms, fact);
+                self.taken_over(at_ms);
+            }
+        }
+    }
+
+    /// Marks the steps that a former run did for this one.
+    fn taken_over(&mut self, at_ms: u64) {
+        let done = self.run.as_ref().and_then(|run| run.done).map_or(1, row_of);
+        for step in &mut self.steps[1..usize::from(done.min(4))] {
+            step.end(Mark::Skipped, at_ms, "done by that run");
+        }
+        if done >= 4 {
+            self.steps[4].begin(at_ms, WAITS_FOR_LANE);
         }
     }
 

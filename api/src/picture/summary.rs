@@ -3,9 +3,10 @@
 use landfall_engine::audit::{cause_in_words, seconds, short_digest};
 use landfall_engine::core::event::Cause;
 use landfall_engine::core::facts::Failure;
-use landfall_engine::core::run::{Blocked, Parked, Run, RunState};
+use landfall_engine::core::run::{Blocked, Parked, Phase, Run, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::core::ways::{Way, ways_on};
+use landfall_engine::timeline::timestamp;
 
 use super::model::{Picture, Undone};
 use super::text::{Line, Tone, harmless};
@@ -21,6 +22,7 @@ pub fn summary(picture: &Picture, flags: &str) -> Vec<Line> {
     let Some(run) = &picture.run else { return Vec::new() };
     let mut lines = match (run.parked(), run.state) {
         (Some(parked), _) => parked_lines(picture, run, parked, flags),
+        (None, _) if matches!(run.phase, Phase::AwaitingApproval { .. }) => to_be_approved(run, flags),
         (None, RunState::Live) => live(picture, run),
         (None, RunState::Failed) => failed(picture, run, flags),
         (None, RunState::RolledBack) => rolled_back(picture, run, flags),
@@ -80,6 +82,16 @@ fn parked_lines(picture: &Picture, run: &Run, parked: &Parked, flags: &str) -> V
     lines.extend(evidence(picture, flags));
     lines.extend(ways_on(picture.run_events_max, run).into_iter().map(|way| decision(run, way, flags)));
     lines
+}
+
+fn to_be_approved(run: &Run, flags: &str) -> Vec<Line> {
+    let Phase::AwaitingApproval { until_ms } = run.phase else { return Vec::new() };
+    let what = format!(": a person approves the deploy to {}, until {}", run.lane, timestamp(until_ms));
+    vec![
+        Line::new(Tone::Warn, "Waiting").and(Tone::Plain, what),
+        hint("let it begin", command("approve", run, flags)),
+        hint("fail the run", command("reject", run, flags) + " --reason 'WHY'"),
+    ]
 }
 
 /// Returns something that a person can decide about a parked run: what it means, and the command.

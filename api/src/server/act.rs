@@ -226,10 +226,9 @@ fn git_error(error: GitError) -> ApiError {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackRequest {
-    /// The run whose release is to be live. Default: the one before the live one.
-    #[schema(value_type = Option<uuid::Uuid>)]
+    /// The release that is to be live, by its run, its commit or its digest. Default: the one before the live one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<RunId>,
+    pub to: Option<String>,
     /// The environment. Default: `production`.
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,7 +263,8 @@ pub(super) async fn rollback(
     let env = env_name(request.env.as_deref().unwrap_or("production"))?.to_owned();
     let lane = LaneId { app: app_name(&name)?.to_owned(), env };
     let reason = reason(request.reason)?;
-    let run_id = app.engine.rollback(&lane, request.to, "api", &actor(&headers), &reason).await?;
+    let to = request.to.as_deref();
+    let run_id = app.engine.rollback(&lane, to, "api", &actor(&headers), &reason).await?;
     Ok(linked(StatusCode::ACCEPTED, run_id))
 }
 
@@ -302,26 +302,6 @@ pub(super) async fn cancel(
     let terms = terms(&app, run_id, &headers, claim).await?;
     app.engine.cancel_on(run_id, &actor, &reason, terms).await?;
     Ok(linked(StatusCode::ACCEPTED, run_id))
-}
-
-/// `POST /v1/runs/{id}/retry`: tries again what a parked run could not conclude.
-#[utoipa::path(
-    post,
-    path = "/runs/{id}/retry",
-    tag = "runs",
-    params(RunPath, IdempotencyKey, IfMatch),
-    responses(
-        (status = 202, description = "That is recorded, and is being done", body = RunLink,
-            headers(("Location" = String, description = "The run"))),
-        (status = 404), (status = 409), (status = 412), (status = 422)
-    )
-)]
-pub(super) async fn retry(
-    State(app): State<Arc<App>>,
-    Id(run_id): Id,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    decide(&app, run_id, &headers, Decision::Retry).await
 }
 
 /// What the skipping of a stage takes.
@@ -380,7 +360,7 @@ pub(super) async fn abort(
     decide(&app, run_id, &headers, Decision::Abort { reason: reason(because.reason)? }).await
 }
 
-async fn decide(
+pub(super) async fn decide(
     app: &App,
     run_id: RunId,
     headers: &HeaderMap,
@@ -418,14 +398,14 @@ pub(super) async fn terms(
     Ok(terms)
 }
 
-fn linked(status: StatusCode, run_id: RunId) -> Response {
+pub(super) fn linked(status: StatusCode, run_id: RunId) -> Response {
     let url = format!("/v1/runs/{run_id}");
     let location = HeaderValue::from_str(&url).ok().map(|url| [(header::LOCATION, url)]);
     (status, location.into_iter().flatten().collect::<HeaderMap>(), Json(RunLink { run_id, url }))
         .into_response()
 }
 
-fn reason(given: Option<String>) -> Result<String, ApiError> {
+pub(super) fn reason(given: Option<String>) -> Result<String, ApiError> {
     Ok(text("reason", given)?.filter(|text| !text.is_empty()).unwrap_or_else(|| NO_REASON.into()))
 }
 

@@ -15,6 +15,7 @@ mod act;
 mod apps;
 mod auth;
 mod contract;
+mod control;
 mod describe;
 mod etag;
 mod extract;
@@ -68,6 +69,7 @@ pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
 pub(crate) use auth::{ACTOR_HEADER, basic};
 pub use contract::openapi_json;
+pub use control::{HoldRequest, LaneRequest, PromoteRequest, RetryRequest};
 pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
@@ -180,6 +182,11 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(apps::one, apps::register, apps::remove))
         .routes(routes!(act::trigger))
         .routes(routes!(act::rollback))
+        .routes(routes!(control::promote))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::resume))
+        .routes(routes!(control::hold))
+        .routes(routes!(control::release))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)))
         .routes(routes!(read::runs))
@@ -187,7 +194,9 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(live::run_events))
         .routes(routes!(live::output))
         .routes(routes!(act::cancel))
-        .routes(routes!(act::retry))
+        .routes(routes!(control::retry))
+        .routes(routes!(control::approve))
+        .routes(routes!(control::reject))
         .routes(routes!(act::skip))
         .routes(routes!(act::abort))
         .routes(routes!(whole_log::whole_log))

@@ -235,6 +235,20 @@ pub struct AppLine {
     pub paused: Option<Pause>,
 }
 
+impl AppLine {
+    /// Returns how a lane stands.
+    pub(super) fn of(LaneId { app, env }: LaneId, lane: Lane) -> Self {
+        let Lane { live, former, held, holder: deploying, paused, .. } = lane;
+        Self { app, env, live, former, held, deploying, paused }
+    }
+
+    /// Returns the lane, as far as it is told.
+    pub(crate) fn into_lane(self) -> (LaneId, Lane) {
+        let Self { app, env, live, former, held, deploying: holder, paused } = self;
+        (LaneId { app, env }, Lane { live, former, held, holder, paused, ..Lane::default() })
+    }
+}
+
 /// What `GET /v1/apps` answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppList {
@@ -262,9 +276,5 @@ pub(super) async fn apps(State(app): State<Arc<App>>) -> Result<Json<AppList>, A
 pub(super) async fn lines_of(app: &App, only: Option<&str>) -> Result<Vec<AppLine>, ApiError> {
     let lanes = app.engine.store().lanes().await?.into_iter();
     let asked_for = lanes.filter(|(lane, _)| only.is_none_or(|only| lane.app == only));
-    let line = |(LaneId { app, env }, lane)| {
-        let Lane { live, former, held, holder: deploying, paused, .. } = lane;
-        AppLine { app, env, live, former, held, deploying, paused }
-    };
-    Ok(asked_for.map(line).collect())
+    Ok(asked_for.map(|(id, lane)| AppLine::of(id, lane)).collect())
 }

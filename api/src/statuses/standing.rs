@@ -66,6 +66,8 @@ fn ended(run: &Run, then: &str) -> (CommitState, String) {
         Some(Cause::Superseded { .. }) => (CommitState::Cancelled, "a newer commit took its place".into()),
         Some(Cause::Held { .. }) => (CommitState::Cancelled, "held since it was rolled back".into()),
         Some(Cause::Aborted { .. }) => (CommitState::Cancelled, "given up by a person".into()),
+        Some(Cause::Rejected { .. }) => (CommitState::Cancelled, "a person did not approve it".into()),
+        Some(Cause::NotApproved { .. }) => (CommitState::Cancelled, "nobody approved it in time".into()),
         None => (CommitState::Failure, "stopped".into()),
     };
     (state, format!("{what}; {then}"))

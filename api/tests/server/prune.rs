@@ -102,7 +102,7 @@ async fn old_outputs_go_and_rollback_targets_and_open_and_parked_runs_stay() {
     server.settled(open).await;
     server.stages.mend(Stage::ReleaseCommand);
     for target in [runs[2], runs[3], runs[4]] {
-        let request = RollbackRequest { to: Some(target), ..RollbackRequest::default() };
+        let request = RollbackRequest { to: Some(target.to_string()), ..RollbackRequest::default() };
         let back = client.rollback("shop", &request).await.unwrap().run_id;
         assert_eq!(server.settled(back).await.state, RunState::Live, "back to {target}");
     }

@@ -4,6 +4,7 @@ use super::event::{Commit, Decision, Found, OutputRef};
 use super::facts::{Facts, Failure};
 use super::lane::{LaneId, Release, hold_in_words};
 use super::notice::NoticeId;
+use super::rerun::Rerun;
 use super::run::{RunId, RunState};
 use super::settings::Settings;
 use super::stage::Stage;
@@ -112,19 +113,32 @@ pub struct Push {
     pub release_hold: bool,
 }
 
-/// A release that is asked to be live again.
+/// A release that is asked to be live, again or in another environment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relaunch {
     /// App and environment.
     pub lane: LaneId,
     /// What is to be live.
     pub release: Release,
-    /// The configuration that it had.
+    /// The configuration with which it is deployed.
     pub settings: Settings,
+    /// The environment that it is promoted from. None: it was live in this one.
+    pub promoted_from: Option<LaneId>,
     /// What triggered it.
     pub trigger: String,
     /// Why, as given by whoever asked.
     pub reason: String,
+}
+
+/// A former run that is asked to be done again from one of its stages on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Again {
+    /// App and environment.
+    pub lane: LaneId,
+    /// What is taken over.
+    pub rerun: Rerun,
+    /// What triggered it.
+    pub trigger: String,
 }
 
 /// What someone asks of a run.
@@ -134,6 +148,8 @@ pub enum Command {
     Push(Push),
     /// Start a run for a release.
     Relaunch(Box<Relaunch>),
+    /// Start a run in the middle of a former one.
+    Again(Box<Again>),
     /// Begin the next stage, or try the due one again.
     Proceed,
     /// Take the lane.
@@ -225,6 +241,13 @@ pub enum Command {
     },
     /// Decide about a parked run.
     Resolve(Decision),
+    /// Let the deploy begin.
+    Approve,
+    /// Do not let the deploy begin: the run fails.
+    Reject {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Why a command was refused. A value for the caller, not a fault.
@@ -286,6 +309,36 @@ pub enum Rejected {
     /// The lane belongs to another run.
     #[error("run {0} has the lane")]
     LaneTaken(RunId),
+    /// Nobody asked for an approval, or it was given.
+    #[error("the run does not wait for an approval")]
+    NotAwaiting,
+    /// The time to approve is over, and the run about to end.
+    #[error("the time to approve the run is over")]
+    TooLate,
+    /// The lane is paused.
+    #[error("{} is paused ({reason}); what waits goes on once it is resumed", lane)]
+    Paused {
+        /// App and environment.
+        lane: LaneId,
+        /// Why, as given by whoever paused it.
+        reason: String,
+    },
+    /// A deploy that was not approved does not begin.
+    #[error("the run waits for an approval")]
+    NotApproved,
+    /// Only a run that is over is done again.
+    #[error(
+        "the run is not over, so it can't be done again: cancel it first, or retry it where it is parked"
+    )]
+    NotOver,
+    /// The former run does not have what it takes.
+    #[error("run {run} can't be done again like this: {why}")]
+    NotRerunnable {
+        /// The former run.
+        run: RunId,
+        /// What is missing, or what to do instead.
+        why: String,
+    },
     /// The run is not where whoever asked saw it.
     #[error("the run moved on: event {seen} was the last that was seen, and {found} is its last now")]
     MovedOn {

@@ -3,8 +3,8 @@
 //! One `match` branches; the helpers below it are straight lines. An outcome and the intent of the next
 //! stage are decided together, so that they are one append.
 
-use super::command::{Command, NotSent, Outcome, Push, Rejected, Relaunch, RollbackOutcome};
-use super::effect::{ROLLBACK_LIMIT_MS, limit_ms, next_stage};
+use super::command::{Again, Command, NotSent, Outcome, Push, Rejected, Relaunch, RollbackOutcome};
+use super::effect::{ROLLBACK_LIMIT_MS, limit_ms, stage_ahead, stage_behind, waits_for_lane};
 use super::event::{Cause, Decision, Event, HeldCommit, Origin, OutputRef};
 use super::evolve::{Place, evolve};
 use super::facts::Facts;
@@ -25,9 +25,12 @@ use crate::sabotaged;
 pub fn decide(lane: &Lane, run: Option<&Run>, command: Command, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     let run = match (run, command) {
         (None, Command::Push(push)) => return start(lane, push, now_ms),
-        (None, Command::Relaunch(relaunch)) => return Ok(restart(*relaunch)),
+        (None, Command::Relaunch(relaunch)) => return relaunched(lane, *relaunch),
+        (None, Command::Again(again)) => return start_again(lane, *again, now_ms),
         (None, _) => return Err(Rejected::NoSuchRun),
-        (Some(_), Command::Push(_) | Command::Relaunch(_)) => return Err(Rejected::AlreadyStarted),
+        (Some(_), Command::Push(_) | Command::Relaunch(_) | Command::Again(_)) => {
+            return Err(Rejected::AlreadyStarted);
+        }
         (Some(run), command) => (run, command),
     };
     let events = decide_for(lane, run.0, run.1, now_ms)?;
@@ -38,16 +41,20 @@ pub fn decide(lane: &Lane, run: Option<&Run>, command: Command, now_ms: u64) -> 
 fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     match (&run.phase, command) {
         (Phase::Ended, Command::Proceed) if notice::owed(run).is_none() => Ok(vec![Event::RunClosed]),
-        (Phase::Ended | Phase::Parked(_), Command::Notify { notice }) => begin_notice(run, notice, now_ms),
-        (Phase::Ended | Phase::Parked(_), Command::ReportNotice { notice, attempt, receipt }) => {
-            on_notice(run, notice, attempt, receipt, now_ms)
-        }
-        (Phase::Ended | Phase::Parked(_), Command::RecoverNotice { notice, attempt }) => {
-            on_notice_recovery(run, notice, attempt)
-        }
+        (
+            Phase::Ended | Phase::Parked(_) | Phase::AwaitingApproval { .. },
+            command @ (Command::Notify { .. } | Command::ReportNotice { .. } | Command::RecoverNotice { .. }),
+        ) => about_notice(run, command, now_ms),
         (_, _) if run.state.is_terminal() => Err(Rejected::Finished(run.state)),
 
+        (Phase::Ready, Command::Proceed) if waits_for_lane(run) => {
+            Ok(vec![ask_approval(run, run.settings.as_deref(), now_ms).ok_or(Rejected::NotDue)?])
+        }
         (Phase::Ready, Command::Proceed) => Ok(vec![begin_next(run, now_ms).ok_or(Rejected::NotDue)?]),
+        // Time ends the waiting and never passes the gate.
+        (Phase::AwaitingApproval { until_ms }, Command::Proceed) if *until_ms <= now_ms => {
+            Ok(vec![out_of_patience(*until_ms)])
+        }
         (Phase::RetryDue { stage, attempt, due_ms }, Command::Proceed)
             if *due_ms <= now_ms || sabotaged!(FireTimersEarly) =>
         {
@@ -59,7 +66,7 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
         (_, Command::Proceed) => Err(Rejected::NotDue),
 
         (Phase::Ready, Command::EnterLane) if run.entry.is_none() => enter_lane(lane, run, now_ms),
-        (Phase::Ready, Command::Supersede { by })
+        (Phase::Ready | Phase::AwaitingApproval { .. }, Command::Supersede { by })
             if run.entry.is_none() && run.state == RunState::ImagePushed =>
         {
             Ok(vec![Event::RunFailed { cause: Cause::Superseded { by } }])
@@ -120,47 +127,121 @@ fn decide_for(lane: &Lane, run: &Run, command: Command, now_ms: u64) -> Result<V
             Ok(vec![Event::CancelRequested { reason }, stop(run, cause, now_ms)])
         }
 
+        (Phase::AwaitingApproval { until_ms }, Command::Approve | Command::Reject { .. })
+            if *until_ms <= now_ms =>
+        {
+            Err(Rejected::TooLate)
+        }
+        (Phase::AwaitingApproval { .. }, Command::Approve) => Ok(vec![Event::RunApproved]),
+        (Phase::AwaitingApproval { .. }, Command::Reject { reason }) => {
+            let cause = Cause::Rejected { reason: reason.clone() };
+            Ok(vec![Event::RunRejected { reason }, Event::RunFailed { cause }])
+        }
+        (_, Command::Approve | Command::Reject { .. }) => Err(Rejected::NotAwaiting),
         (Phase::Parked(parked), Command::Resolve(decision)) => resolve(run, parked.at, decision, now_ms),
         (_, Command::Resolve(_)) => Err(Rejected::NotParked),
 
         (_, Command::Notify { .. } | Command::ReportNotice { .. } | Command::RecoverNotice { .. }) => {
             Err(Rejected::NotDue)
         }
-        (_, Command::Push(_) | Command::Relaunch(_)) => Err(Rejected::AlreadyStarted),
+        (_, Command::Push(_) | Command::Relaunch(_) | Command::Again(_)) => Err(Rejected::AlreadyStarted),
+    }
+}
+
+fn about_notice(run: &Run, command: Command, now_ms: u64) -> Result<Vec<Event>, Rejected> {
+    match command {
+        Command::Notify { notice } => begin_notice(run, notice, now_ms),
+        Command::ReportNotice { notice, attempt, receipt } => {
+            on_notice(run, notice, attempt, receipt, now_ms)
+        }
+        Command::RecoverNotice { notice, attempt } => on_notice_recovery(run, notice, attempt),
+        _ => Err(Rejected::NotDue),
     }
 }
 
 fn start(lane: &Lane, push: Push, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     let Push { lane: lane_id, commit, repository, trigger, release_hold } = push;
-    if let Some(hold) = lane.held.get(&commit.sha).filter(|_| !release_hold && !sabotaged!(IgnoreHold)) {
-        return Err(Rejected::Held { sha: commit.sha, since: hold.run, reason: hold.reason.clone() });
-    }
+    refuse_held(lane, &commit.sha, release_hold)?;
     let origin = Origin::Push { commit, repository, release_hold };
     Ok(vec![Event::RunStarted { lane: lane_id, origin, trigger }, started(Stage::Checkout, 1, None, now_ms)])
 }
 
-fn restart(relaunch: Relaunch) -> Vec<Event> {
-    let Relaunch { lane, release, settings, trigger, reason } = relaunch;
-    let origin = Origin::Release { release: Box::new(release), settings: Box::new(settings), reason };
-    vec![Event::RunStarted { lane, origin, trigger }]
+fn refuse_held(lane: &Lane, sha: &str, release_hold: bool) -> Result<(), Rejected> {
+    match lane.held.get(sha).filter(|_| !release_hold && !sabotaged!(IgnoreHold)) {
+        Some(hold) => {
+            Err(Rejected::Held { sha: sha.to_owned(), since: hold.run, reason: hold.reason.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A rollback by hand may be what is needed, so a hold does not keep it from being done; a promotion may not.
+fn relaunched(lane: &Lane, relaunch: Relaunch) -> Result<Vec<Event>, Rejected> {
+    let Relaunch { lane: lane_id, release, settings, promoted_from, trigger, reason } = relaunch;
+    let (release, settings) = (Box::new(release), Box::new(settings));
+    let origin = match promoted_from {
+        None => Origin::Release { release, settings, reason },
+        Some(from) => {
+            refuse_held(lane, &release.commit.sha, false)?;
+            Origin::Promotion { from, release, settings, reason }
+        }
+    };
+    Ok(vec![Event::RunStarted { lane: lane_id, origin, trigger }])
+}
+
+fn start_again(lane: &Lane, again: Again, now_ms: u64) -> Result<Vec<Event>, Rejected> {
+    let Again { lane: lane_id, rerun, trigger } = again;
+    refuse_held(lane, &rerun.commit.sha, rerun.release_hold)?;
+    let first = match rerun.from {
+        // The folder of the former run is gone.
+        Stage::Checkout | Stage::Test | Stage::Build | Stage::PushImage => {
+            Some(started(Stage::Checkout, 1, rerun.settings.as_deref(), now_ms))
+        }
+        // It asks for its approval, if need be, and queues for its lane.
+        Stage::ReleaseCommand | Stage::Deploy | Stage::Smoke | Stage::GoLive | Stage::PublicSmoke => None,
+    };
+    let origin = Origin::Rerun(Box::new(rerun));
+    Ok([Event::RunStarted { lane: lane_id, origin, trigger }].into_iter().chain(first).collect())
 }
 
 fn enter_lane(lane: &Lane, run: &Run, now_ms: u64) -> Result<Vec<Event>, Rejected> {
     if let Some(holder) = lane.holder.filter(|holder| *holder != run.id && !sabotaged!(IgnoreLane)) {
         return Err(Rejected::LaneTaken(holder));
     }
-    let Origin::Push { commit, .. } = &run.origin else {
-        return Ok(enter(lane, run, None, now_ms));
+    if run.approval_needed_ms(run.settings.as_deref()).is_some() {
+        return Err(Rejected::NotApproved);
+    }
+    let branch = match &run.origin {
+        // It may be what is needed: neither a hold nor a pause keeps it out.
+        Origin::Release { .. } => return Ok(enter(lane, run, None, now_ms)),
+        Origin::Promotion { .. } => None,
+        Origin::Push { .. } | Origin::Rerun(_) => run.commit().branch.as_ref(),
     };
+    if let Some(pause) = lane.paused.as_ref().filter(|_| !sabotaged!(IgnorePause)) {
+        return Err(Rejected::Paused { lane: run.lane.clone(), reason: pause.reason.clone() });
+    }
+    let commit = run.commit();
     if let Some(hold) = lane.held.get(&commit.sha).filter(|_| !sabotaged!(IgnoreHold)) {
         return Ok(vec![Event::RunFailed { cause: Cause::Held { since: hold.run } }]);
     }
-    let newer =
-        commit.branch.as_ref().and_then(|branch| lane.newest.get(branch)).filter(|newest| **newest > run.id);
+    let newer = branch.and_then(|branch| lane.newest.get(branch)).filter(|newest| **newest > run.id);
     if let Some(newer) = newer.filter(|_| !sabotaged!(IgnoreNewer)) {
         return Ok(vec![Event::RunFailed { cause: Cause::Superseded { by: *newer } }]);
     }
-    Ok(enter(lane, run, commit.branch.clone(), now_ms))
+    Ok(enter(lane, run, branch.cloned(), now_ms))
+}
+
+/// Asks for the approval that the deploy needs, if it needs one.
+fn ask_approval(run: &Run, settings: Option<&Settings>, now_ms: u64) -> Option<Event> {
+    let within_ms = run.approval_needed_ms(settings)?;
+    Some(Event::ApprovalRequested { until_ms: now_ms.saturating_add(within_ms) })
+}
+
+fn out_of_patience(until_ms: u64) -> Event {
+    match sabotaged!(PassTheGate) {
+        true => Event::RunApproved,
+        false => Event::RunFailed { cause: Cause::NotApproved { until_ms } },
+    }
 }
 
 fn enter(lane: &Lane, run: &Run, branch: Option<String>, now_ms: u64) -> Vec<Event> {
@@ -207,17 +288,19 @@ fn after_success(run: &Run, stage: Stage, facts: &Facts, now_ms: u64) -> Option<
     if run.cancel.is_some() {
         return Some(stop(run, cause_of(run), now_ms));
     }
-    let settings = match facts {
-        Facts::Checkout(checkout) => Some(&*checkout.settings),
-        _ => run.settings.as_deref(),
+    let settings = match (&run.settings, facts) {
+        // A rerun keeps the configuration of its former run.
+        (None, Facts::Checkout(checkout)) => Some(&*checkout.settings),
+        (settings, _) => settings.as_deref(),
     };
     begin_behind(run, stage, settings, now_ms)
 }
 
-/// Begins the stage behind a concluded one. None: it needs the lane, which the run has to queue for.
+/// Begins the stage behind a concluded one, or asks for the approval that it needs. None: it needs the lane, which
+/// the run has to queue for.
 fn begin_behind(run: &Run, stage: Stage, settings: Option<&Settings>, now_ms: u64) -> Option<Event> {
-    match next_stage(Some(stage), settings) {
-        Some(next) if next.needs_lane() && run.entry.is_none() => None,
+    match stage_behind(run, stage, settings) {
+        Some(next) if next.needs_lane() && run.entry.is_none() => ask_approval(run, settings, now_ms),
         Some(next) => Some(started(next, 1, settings, now_ms)),
         None => Some(live_or_parked(run, now_ms)),
     }
@@ -271,8 +354,9 @@ fn on_rollback(run: &Run, attempt: u32, outcome: RollbackOutcome, took_ms: u64, 
 fn hold_for(run: &Run) -> Option<HeldCommit> {
     let holds = run.settings.as_deref().is_some_and(|settings| settings.rollback.hold);
     match (&run.cause, &run.origin) {
-        (Some(Cause::StageFailed { stage, reason }), Origin::Push { commit, .. }) if holds => {
-            Some(HeldCommit { sha: commit.sha.clone(), reason: format!("{stage}: {reason}") })
+        (_, Origin::Release { .. }) => None,
+        (Some(Cause::StageFailed { stage, reason }), _) if holds => {
+            Some(HeldCommit { sha: run.commit().sha.clone(), reason: format!("{stage}: {reason}") })
         }
         _ => None,
     }
@@ -371,8 +455,7 @@ fn undone(work: &Work, error: Option<String>) -> Event {
 }
 
 fn begin_next(run: &Run, now_ms: u64) -> Option<Event> {
-    let settings = run.settings.as_deref();
-    next_stage(run.done, settings).map(|stage| started(stage, 1, settings, now_ms))
+    stage_ahead(run).map(|stage| started(stage, 1, run.settings.as_deref(), now_ms))
 }
 
 fn started(stage: Stage, attempt: u32, settings: Option<&Settings>, now_ms: u64) -> Event {
@@ -402,9 +485,16 @@ fn live_or_parked(run: &Run, now_ms: u64) -> Event {
 /// Gives up the notice in flight when its run stops waiting for a person: nobody takes its outcome any more.
 fn without_a_notice_in_flight(run: &Run, mut events: Vec<Event>) -> Vec<Event> {
     let goes_on = |event: &Event| {
-        matches!(event, Event::RunUnparked { .. } | Event::RunFailed { .. } | Event::RollbackStarted { .. })
+        matches!(
+            event,
+            Event::RunUnparked { .. }
+                | Event::RunApproved
+                | Event::RunFailed { .. }
+                | Event::RollbackStarted { .. }
+        )
     };
-    if run.parked().is_some() && events.iter().any(goes_on) {
+    let waits_for_person = matches!(run.phase, Phase::Parked(_) | Phase::AwaitingApproval { .. });
+    if waits_for_person && events.iter().any(goes_on) {
         let in_flight = run.notices.iter().filter_map(|(notice, progress)| match progress {
             NoticeProgress::Sending { attempt, .. } => Some((notice.clone(), *attempt)),
             NoticeProgress::RetryDue { .. } | NoticeProgress::Sent | NoticeProgress::Abandoned => None,

@@ -55,6 +55,16 @@ pub enum Effect {
     WaitForNotice(NoticeId, u64),
     /// Wait for a person.
     AwaitPerson,
+    /// Wait for a person who approves the deploy, until a time, in milliseconds since 1970, or for a newer run of the
+    /// branch.
+    AwaitApproval(u64),
+}
+
+impl Effect {
+    /// Tells whether nothing is done until a person says something.
+    pub const fn is_a_persons(&self) -> bool {
+        matches!(self, Self::AwaitPerson | Self::AwaitApproval(_))
+    }
 }
 
 /// Returns what the world owes this run. None: nothing, ever again.
@@ -74,9 +84,12 @@ pub fn next_effect(run: &Run) -> Option<Effect> {
         Phase::RollingBack { attempt, deadline_ms, .. } => {
             Some(Effect::Rollback { attempt: *attempt, deadline_ms: *deadline_ms })
         }
-        Phase::Ready if waits_for_lane(run) => Some(Effect::EnterLane),
+        Phase::Ready if waits_for_lane(run) && may_queue(run) => Some(Effect::EnterLane),
         Phase::Ready => Some(Effect::Proceed),
         Phase::Parked(_) => Some(next_notice(run).unwrap_or(Effect::AwaitPerson)),
+        Phase::AwaitingApproval { until_ms } => {
+            Some(next_notice(run).unwrap_or(Effect::AwaitApproval(*until_ms)))
+        }
         // Half an append. There is nothing to proceed with, which the driver will say.
         Phase::Stopping { .. } | Phase::Skipping { .. } => Some(Effect::Proceed),
         Phase::Ended => Some(next_notice(run).unwrap_or(Effect::Proceed)),
@@ -93,8 +106,28 @@ pub fn next_stage(done: Option<Stage>, settings: Option<&Settings>) -> Option<St
         .find(|stage| done.is_none_or(|done| *stage > done))
 }
 
-fn waits_for_lane(run: &Run) -> bool {
-    run.entry.is_none() && next_stage(run.done, run.settings.as_deref()).is_some_and(Stage::needs_lane)
+/// Returns the stage that a run begins next. None: there is none, the run goes live.
+pub fn stage_ahead(run: &Run) -> Option<Stage> {
+    match run.owes_files() {
+        true => Some(Stage::Checkout),
+        false => next_stage(run.done, run.settings.as_deref()),
+    }
+}
+
+/// Returns the stage that a run begins once it has concluded this one.
+///
+/// A checkout that is made again takes nothing back of what is behind the run.
+pub fn stage_behind(run: &Run, concluded: Stage, settings: Option<&Settings>) -> Option<Stage> {
+    next_stage(run.done.max(Some(concluded)), settings)
+}
+
+/// Tells whether a run that begins its next stage needs its lane for that, and does not have it.
+pub fn waits_for_lane(run: &Run) -> bool {
+    run.entry.is_none() && stage_ahead(run).is_some_and(Stage::needs_lane)
+}
+
+fn may_queue(run: &Run) -> bool {
+    run.approval_needed_ms(run.settings.as_deref()).is_none()
 }
 
 fn next_notice(run: &Run) -> Option<Effect> {

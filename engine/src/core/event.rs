@@ -10,6 +10,7 @@ use super::facts::{Facts, Failure};
 use super::lane::{LaneId, Release};
 use super::ledger::LedgerEvent;
 use super::notice::NoticeId;
+use super::rerun::Rerun;
 use super::run::{Blocked, RunId};
 use super::settings::Settings;
 use super::stage::Stage;
@@ -54,7 +55,7 @@ pub enum Origin {
         /// True when whoever asked lifts the hold on this commit.
         release_hold: bool,
     },
-    /// From a release that is in the registry already: a rollback by hand, or a promotion.
+    /// From a release that is in the registry already and was live here: a rollback by hand.
     Release {
         /// What is to be live.
         release: Box<Release>,
@@ -63,6 +64,19 @@ pub enum Origin {
         /// Why, as given by whoever asked.
         reason: String,
     },
+    /// From a release of another environment of the same app, as it is: nothing is built again.
+    Promotion {
+        /// Where it is, or was, live.
+        from: LaneId,
+        /// What is to be live here too.
+        release: Box<Release>,
+        /// The configuration that its commit has for this environment.
+        settings: Box<Settings>,
+        /// Why, as given by whoever asked.
+        reason: String,
+    },
+    /// From the middle of a former run.
+    Rerun(Box<Rerun>),
 }
 
 /// Why a run ended red.
@@ -96,6 +110,16 @@ pub enum Cause {
     Aborted {
         /// Why.
         reason: String,
+    },
+    /// A person was asked to approve the deploy, and said no.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+    /// Nobody approved the deploy in time.
+    NotApproved {
+        /// Until when that could have been, in milliseconds since 1970.
+        until_ms: u64,
     },
 }
 
@@ -243,6 +267,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The deploy waits for a person who lets it begin. Time alone never does.
+    ApprovalRequested {
+        /// When the run ends without, in milliseconds since 1970.
+        until_ms: u64,
+    },
+    /// A person lets the deploy begin.
+    RunApproved,
+    /// A person does not let the deploy begin.
+    RunRejected {
+        /// Why.
+        reason: String,
+    },
     /// The run has its lane to itself. Row 5 of the execution table.
     DeploymentStarted {
         /// The branch, for superseding.
@@ -366,6 +402,9 @@ impl Event {
             Self::StageUndone { .. } => "stage_undone",
             Self::UndoRecovered { .. } => "undo_recovered",
             Self::StageSkipped { .. } => "stage_skipped",
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::RunApproved => "run_approved",
+            Self::RunRejected { .. } => "run_rejected",
             Self::DeploymentStarted { .. } => "deployment_started",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::RollbackStarted { .. } => "rollback_started",

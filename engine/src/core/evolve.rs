@@ -5,7 +5,9 @@
 
 use super::event::{Decision, Event, Origin};
 use super::facts::Facts;
+use super::lane::LaneId;
 use super::notice::NoticeId;
+use super::rerun::Rerun;
 use super::run::{Blocked, LaneEntry, NoticeProgress, Parked, Phase, Run, RunId, RunState, Work};
 use super::stage::Stage;
 
@@ -87,7 +89,7 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
         (Phase::Working(work), Event::StageSucceeded { stage, attempt, facts, .. })
             if is(work, *stage, *attempt) && facts.stage() == *stage =>
         {
-            Some((leads_to(*stage), Phase::Ready))
+            Some((if *stage == Stage::Checkout { state } else { leads_to(*stage) }, Phase::Ready))
         }
         (Phase::Working(work), Event::StageFailed { stage, attempt, .. }) if is(work, *stage, *attempt) => {
             Some((state, Phase::Stopping { rollbacks: 0 }))
@@ -111,15 +113,34 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             (decided == stage && comes_next(run, *stage) && stage.is_skippable())
                 .then(|| (leads_to(*stage), Phase::Ready))
         }
+        (Phase::Ready, Event::ApprovalRequested { until_ms }) => {
+            let is_due = state == RunState::ImagePushed && run.entry.is_none() && !run.approved;
+            (is_due && run.cancel.is_none())
+                .then_some((state, Phase::AwaitingApproval { until_ms: *until_ms }))
+        }
+        (Phase::AwaitingApproval { .. }, Event::RunApproved) => {
+            run.cancel.is_none().then_some((state, Phase::Ready))
+        }
+        (Phase::AwaitingApproval { .. }, Event::RunRejected { .. }) => {
+            Some((state, Phase::Stopping { rollbacks: 0 }))
+        }
         (Phase::Ready, Event::DeploymentStarted { .. }) => {
             (state == RunState::ImagePushed && run.entry.is_none()).then_some((state, Phase::Ready))
         }
         (
-            Phase::Ready | Phase::Working(_) | Phase::RetryDue { .. } | Phase::Parked(_),
+            Phase::Ready
+            | Phase::Working(_)
+            | Phase::RetryDue { .. }
+            | Phase::AwaitingApproval { .. }
+            | Phase::Parked(_),
             Event::CancelRequested { .. },
         ) => run.cancel.is_none().then(|| (state, run.phase.clone())),
         (
-            Phase::Ready | Phase::RetryDue { .. } | Phase::Stopping { .. } | Phase::Parked(_),
+            Phase::Ready
+            | Phase::RetryDue { .. }
+            | Phase::Stopping { .. }
+            | Phase::AwaitingApproval { .. }
+            | Phase::Parked(_),
             Event::RunFailed { .. },
         ) => (!run.deploy_begun && !state.is_terminal()).then_some((RunState::Failed, Phase::Ended)),
         (phase, Event::RollbackStarted { attempt, deadline_ms, .. }) => {
@@ -166,16 +187,20 @@ fn moved(run: &Run, place: Place, event: &Event) -> Option<(RunState, Phase)> {
             (state == RunState::Smoked && run.done == Some(Stage::PublicSmoke) && run.cancel.is_none())
                 .then_some((RunState::Live, Phase::Ended))
         }
-        (Phase::Parked(_) | Phase::Ended, Event::NoticeStarted { notice, attempt }) => {
-            may_send(run, notice, *attempt).then(|| (state, run.phase.clone()))
-        }
-        (Phase::Parked(_) | Phase::Ended, Event::NoticeRecovered { notice, attempt }) => {
+        (
+            Phase::AwaitingApproval { .. } | Phase::Parked(_) | Phase::Ended,
+            Event::NoticeStarted { notice, attempt },
+        ) => may_send(run, notice, *attempt).then(|| (state, run.phase.clone())),
+        (
+            Phase::AwaitingApproval { .. } | Phase::Parked(_) | Phase::Ended,
+            Event::NoticeRecovered { notice, attempt },
+        ) => {
             let sending = run.notices.get(notice);
             matches!(sending, Some(NoticeProgress::Sending { attempt: nth, .. }) if nth == attempt)
                 .then(|| (state, run.phase.clone()))
         }
         (
-            Phase::Parked(_) | Phase::Ended,
+            Phase::AwaitingApproval { .. } | Phase::Parked(_) | Phase::Ended,
             Event::NoticeSent { notice, .. } | Event::NoticeErrored { notice, .. },
         ) => matches!(run.notices.get(notice), Some(NoticeProgress::Sending { .. }))
             .then(|| (state, run.phase.clone())),
@@ -189,7 +214,8 @@ fn learn(run: &mut Run, event: &Event) {
     match event {
         Event::StageStarted { stage, .. } => run.deploy_begun |= stage.is_from_deploy_on(),
         Event::StageSucceeded { stage, facts, .. } => {
-            run.done = Some(*stage);
+            // A checkout that is made again takes nothing back.
+            run.done = run.done.max(Some(*stage));
             learn_facts(run, facts);
         }
         Event::StageSkipped { stage, .. } => run.done = Some(*stage),
@@ -203,6 +229,7 @@ fn learn(run: &mut Run, event: &Event) {
         Event::DeploymentStarted { replaces, generation, .. } => {
             run.entry = Some(LaneEntry { replaces: replaces.as_deref().cloned(), generation: *generation });
         }
+        Event::RunApproved => run.approved = true,
         Event::CancelRequested { reason } => run.cancel = Some(reason.clone()),
         Event::RunFailed { cause } | Event::RollbackStarted { cause, .. } => run.cause = Some(cause.clone()),
         Event::RunParked { .. } => run.parked_seq = run.seq,
@@ -226,6 +253,8 @@ fn learn(run: &mut Run, event: &Event) {
             run.notices.insert(notice.clone(), progress);
         }
         Event::RunStarted { .. }
+        | Event::ApprovalRequested { .. }
+        | Event::RunRejected { .. }
         | Event::StageRecovered { .. }
         | Event::StageErrored { .. }
         | Event::StageUndone { .. }
@@ -242,7 +271,11 @@ fn learn(run: &mut Run, event: &Event) {
 
 fn learn_facts(run: &mut Run, facts: &Facts) {
     match facts {
-        Facts::Checkout(checkout) => run.settings = Some(checkout.settings.clone()),
+        Facts::Checkout(checkout) => {
+            run.laid_out = true;
+            // A rerun keeps the configuration of its former run.
+            run.settings.get_or_insert_with(|| checkout.settings.clone());
+        }
         Facts::Test(report) => run.tests = Some(report.clone()),
         Facts::Build(built) => run.built = Some(built.clone()),
         Facts::PushImage(image) => run.image = Some(image.clone()),
@@ -258,36 +291,48 @@ fn begin(place: Place, event: &Event) -> Result<Run, IllegalTransition> {
     if place.seq != 1 {
         return Err(illegal(place, event, "anywhere but first".into()));
     }
-    let (state, done, image, settings) = match origin {
-        Origin::Push { .. } => (RunState::Pushed, None, None, None),
-        Origin::Release { release, settings, .. } => (
-            RunState::ImagePushed,
-            Some(Stage::PushImage),
-            Some(release.image.clone()),
-            Some(settings.clone()),
-        ),
-    };
-    Ok(Run {
+    let run = before_any_stage(place, lane, origin);
+    Ok(match origin {
+        Origin::Push { .. } => run,
+        Origin::Release { release, settings, .. } | Origin::Promotion { release, settings, .. } => Run {
+            state: RunState::ImagePushed,
+            done: Some(Stage::PushImage),
+            image: Some(release.image.clone()),
+            settings: Some(settings.clone()),
+            ..run
+        },
+        Origin::Rerun(rerun) => {
+            let (state, done) = rerun.begins();
+            let Rerun { settings, tests, image, .. } = (**rerun).clone();
+            Run { state, done, settings, tests, image, ..run }
+        }
+    })
+}
+
+fn before_any_stage(place: Place, lane: &LaneId, origin: &Origin) -> Run {
+    Run {
         id: place.run_id,
         seq: 1,
         lane: lane.clone(),
         origin: origin.clone(),
-        state,
+        state: RunState::Pushed,
         phase: Phase::Ready,
         started_ms: place.at_ms,
-        done,
+        done: None,
         cancel: None,
-        settings,
+        approved: false,
+        laid_out: false,
+        settings: None,
         tests: None,
         built: None,
-        image,
+        image: None,
         entry: None,
         deploy_begun: false,
         candidate: None,
         cause: None,
         parked_seq: 0,
         notices: std::collections::BTreeMap::new(),
-    })
+    }
 }
 
 fn parked(at: Blocked, reason: &str, since_ms: u64) -> Phase {
@@ -314,6 +359,9 @@ fn unparked(at: Blocked, decision: &Decision, now_ms: u64) -> Phase {
 
 /// Tells whether a stage is the one after the last that was concluded; only the release command may be missing.
 fn comes_next(run: &Run, stage: Stage) -> bool {
+    if run.owes_files() {
+        return stage == Stage::Checkout;
+    }
     let before = Stage::ALL.into_iter().rev().find(|before| *before < stage);
     let without =
         Stage::ALL.into_iter().rev().find(|before| *before < stage && *before != Stage::ReleaseCommand);
@@ -334,6 +382,7 @@ fn next_rollback(phase: &Phase) -> Option<u32> {
         Phase::Parked(Parked { at: Blocked::Stage { .. }, .. }) => Some(1),
         Phase::Working(_)
         | Phase::RollingBack { .. }
+        | Phase::AwaitingApproval { .. }
         | Phase::Skipping { .. }
         | Phase::Ended
         | Phase::Closed => None,
@@ -384,6 +433,7 @@ pub fn phase_name(phase: &Phase) -> String {
         Phase::RollingBack { attempt, .. } => format!("rolling back (attempt {attempt})"),
         Phase::RollbackRetryDue { attempt, .. } => format!("waiting for attempt {attempt} of the rollback"),
         Phase::Stopping { .. } => "stopping".into(),
+        Phase::AwaitingApproval { .. } => "waiting for an approval".into(),
         Phase::Skipping { stage } => format!("skipping {stage}"),
         Phase::Parked(parked) => match parked.at {
             Blocked::Stage { stage, attempt } => format!("parked at {stage} (attempt {attempt})"),

@@ -115,6 +115,9 @@ impl Lane {
             Event::RunStarted { origin: Origin::Push { commit, release_hold: true, .. }, .. } => {
                 self.held.remove(&commit.sha);
             }
+            Event::RunStarted { origin: Origin::Rerun(rerun), .. } if rerun.release_hold => {
+                self.held.remove(&rerun.commit.sha);
+            }
             Event::DeploymentStarted { generation, branch, .. } => {
                 self.generation = self.generation.max(generation + 1);
                 self.holder = Some(run);
@@ -140,6 +143,9 @@ impl Lane {
             | Event::StageUndone { .. }
             | Event::UndoRecovered { .. }
             | Event::StageSkipped { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::RunApproved
+            | Event::RunRejected { .. }
             | Event::CancelRequested { .. }
             | Event::RollbackStarted { .. }
             | Event::RollbackRecovered { .. }

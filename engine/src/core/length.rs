@@ -14,7 +14,7 @@
 
 use super::command::{Command, Rejected};
 use super::decide::decide;
-use super::effect::next_stage;
+use super::effect::stage_behind;
 use super::event::{Decision, Event};
 use super::lane::Lane;
 use super::run::{Blocked, Parked, Phase, Run};
@@ -61,7 +61,7 @@ fn without_another_stage(max: u64, run: &Run, mut events: Vec<Event>) -> Vec<Eve
         }
         // It would queue for its lane, and could not use it.
         Some(Event::StageSucceeded { stage, .. } | Event::StageSkipped { stage, .. }) if after >= max => {
-            match stage_behind(run, *stage) {
+            match stage_behind(run, *stage, run.settings.as_deref()) {
                 Some(stage) if stage != LAST => Blocked::Stage { stage, attempt: 0 },
                 _ => return events,
             }
@@ -72,10 +72,6 @@ fn without_another_stage(max: u64, run: &Run, mut events: Vec<Event>) -> Vec<Eve
     let reason = Rejected::TooLong { events: recorded, max }.to_string();
     events.push(Event::RunParked { at, reason });
     events
-}
-
-fn stage_behind(run: &Run, stage: Stage) -> Option<Stage> {
-    next_stage(Some(stage), run.settings.as_deref())
 }
 
 fn leads_to_a_stage(run: &Run, decision: &Decision) -> bool {

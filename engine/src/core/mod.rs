@@ -10,6 +10,7 @@
 pub mod command;
 pub mod decide;
 pub mod effect;
+pub mod environment;
 pub mod event;
 pub mod evolve;
 pub mod facts;
@@ -18,6 +19,8 @@ pub mod ledger;
 pub mod length;
 pub mod notice;
 mod recovery;
+pub mod releases;
+pub mod rerun;
 pub mod retry;
 pub mod run;
 pub mod settings;

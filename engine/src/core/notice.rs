@@ -36,6 +36,8 @@ pub enum Occasion {
     Failed,
     /// The deploy was rolled back.
     RolledBack,
+    /// The deploy waits for a person who approves it.
+    Approval,
     /// The run waits for a person, since this event.
     Parked {
         /// The seq of the event that parked it.
@@ -48,6 +50,7 @@ impl fmt::Display for Occasion {
         match self {
             Self::Failed => f.write_str("failed"),
             Self::RolledBack => f.write_str("rolled_back"),
+            Self::Approval => f.write_str("approval"),
             Self::Parked { seq } => write!(f, "parked-{seq}"),
         }
     }
@@ -90,6 +93,7 @@ fn parse(text: &str) -> Option<NoticeId> {
     let occasion = match parts.next()? {
         "failed" => Occasion::Failed,
         "rolled_back" => Occasion::RolledBack,
+        "approval" => Occasion::Approval,
         other => Occasion::Parked { seq: other.strip_prefix("parked-")?.parse().ok()? },
     };
     let audience = match parts.next()? {
@@ -124,6 +128,7 @@ pub fn owed(run: &Run) -> Option<(NoticeId, Option<NoticeProgress>)> {
 
 fn occasion(run: &Run) -> Option<(Occasion, Audience)> {
     match (&run.phase, run.state) {
+        (Phase::AwaitingApproval { .. }, _) => Some((Occasion::Approval, Audience::Ops)),
         (Phase::Parked(_), _) => Some((Occasion::Parked { seq: run.parked_seq }, Audience::Ops)),
         (Phase::Ended, RunState::Failed) => match run.cause {
             Some(Cause::StageFailed { .. }) => Some((Occasion::Failed, Audience::Developer)),

@@ -163,6 +163,11 @@ pub enum Phase {
         /// How often a rollback was tried.
         rollbacks: u32,
     },
+    /// For a person who lets the deploy begin.
+    AwaitingApproval {
+        /// When the run ends without, in milliseconds since 1970. A restart does not move it.
+        until_ms: u64,
+    },
     /// For the stage that a person lets pass. Recorded in the same append too.
     Skipping {
         /// Which.
@@ -265,6 +270,12 @@ pub struct Run {
     pub done: Option<Stage>,
     /// Set once somebody cancelled it: why.
     pub cancel: Option<String>,
+    /// True once a person let the deploy begin.
+    #[serde(default)]
+    pub approved: bool,
+    /// True once the commit's files are laid out for this run.
+    #[serde(default)]
+    pub laid_out: bool,
     /// The configuration at the commit, known after the checkout.
     pub settings: Option<Box<Settings>>,
     /// The test result, known after the tests.
@@ -293,8 +304,26 @@ impl Run {
     pub fn commit(&self) -> &Commit {
         match &self.origin {
             Origin::Push { commit, .. } => commit,
-            Origin::Release { release, .. } => &release.commit,
+            Origin::Release { release, .. } | Origin::Promotion { release, .. } => &release.commit,
+            Origin::Rerun(rerun) => &rerun.commit,
         }
+    }
+
+    /// Tells whether the commit's files have to be laid out although the checkout is behind the run.
+    pub fn owes_files(&self) -> bool {
+        match &self.origin {
+            Origin::Rerun(rerun) => rerun.needs_files() && !self.laid_out,
+            Origin::Push { .. } | Origin::Release { .. } | Origin::Promotion { .. } => false,
+        }
+    }
+
+    /// Returns how long a person may take to approve the deploy, in milliseconds; None when nobody has to.
+    ///
+    /// A rollback by hand is a person's word already.
+    pub fn approval_needed_ms(&self, settings: Option<&Settings>) -> Option<u64> {
+        let is_by_hand = matches!(self.origin, Origin::Release { .. });
+        let is_asked = !self.approved && self.entry.is_none() && !is_by_hand;
+        settings.and_then(|settings| settings.deploy.approval_ms).filter(|_| is_asked)
     }
 
     /// Tells whether nothing is owed to this run any more.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environments;
+
 /// The name of a secret. The value is looked up at the edge, when an effect needs it.
 pub type SecretName = String;
 
@@ -40,6 +42,9 @@ pub struct Settings {
     pub rollback: RollbackSettings,
     /// Who is told.
     pub notify: NotifySettings,
+    /// The environments that have something of their own. What stands above is of the run's.
+    #[serde(skip_serializing_if = "Environments::is_empty")]
+    pub environments: Environments,
 }
 
 /// `[on.push]`.
@@ -270,6 +275,9 @@ pub struct DeploySettings {
     pub retain: u32,
     /// Memory limit of the app's container in MiB. None: no limit.
     pub memory_mb: Option<u64>,
+    /// A person has to approve each deploy, and has this long, in milliseconds. None: nobody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_ms: Option<u64>,
     /// CPU limit of the app's container, in thousandths of a core. None: no limit.
     pub cpu_millis: Option<u64>,
     /// Limit of processes and threads in the app's container.
@@ -286,6 +294,7 @@ impl Default for DeploySettings {
             keep_warm_ms: 600_000,
             retain: 5,
             memory_mb: None,
+            approval_ms: None,
             cpu_millis: None,
             // A busy app of many threads has some hundred; a fork bomb ends here.
             pids: 4_096,

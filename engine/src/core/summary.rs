@@ -28,6 +28,9 @@ pub struct RunSummary {
     pub stage: Option<Stage>,
     /// Why it waits for a person, if it does.
     pub parked: Option<String>,
+    /// Until when it waits for a person who approves its deploy, if it does, in milliseconds since 1970.
+    #[serde(default)]
+    pub approval_until_ms: Option<u64>,
     /// Why it ended red, if it did.
     pub cause: Option<Cause>,
     /// When it was triggered, in milliseconds since 1970.
@@ -46,7 +49,10 @@ impl RunSummary {
         let Event::RunStarted { lane, origin, trigger } = event else { return None };
         let (commit, state) = match origin {
             Origin::Push { commit, .. } => (commit.clone(), RunState::Pushed),
-            Origin::Release { release, .. } => (release.commit.clone(), RunState::ImagePushed),
+            Origin::Release { release, .. } | Origin::Promotion { release, .. } => {
+                (release.commit.clone(), RunState::ImagePushed)
+            }
+            Origin::Rerun(rerun) => (rerun.commit.clone(), rerun.begins().0),
         };
         Some(Self {
             id,
@@ -57,6 +63,7 @@ impl RunSummary {
             state,
             stage: None,
             parked: None,
+            approval_until_ms: None,
             cause: None,
             started_ms: at_ms,
             updated_ms: at_ms,
@@ -71,10 +78,14 @@ impl RunSummary {
         self.updated_ms = at_ms;
         match event {
             Event::StageStarted { stage, .. } => self.stage = Some(*stage),
+            // It may be made again by a run that is further already.
+            Event::StageSucceeded { stage: Stage::Checkout, .. } => self.stage = None,
             Event::StageSucceeded { stage, .. } | Event::StageSkipped { stage, .. } => {
                 self.state = MOVES[*stage as usize].2;
                 self.stage = None;
             }
+            Event::ApprovalRequested { until_ms } => self.approval_until_ms = Some(*until_ms),
+            Event::RunApproved | Event::RunRejected { .. } => self.approval_until_ms = None,
             Event::StageFailed { stage, failure, .. } => {
                 self.cause = Some(Cause::StageFailed { stage: *stage, reason: failure.reason.clone() });
                 self.stage = None;
@@ -90,7 +101,7 @@ impl RunSummary {
             Event::RunLive { .. } => self.state = RunState::Live,
             Event::RunFailed { cause } => {
                 self.cause = Some(cause.clone());
-                self.parked = None;
+                (self.parked, self.approval_until_ms) = (None, None);
                 self.state = RunState::Failed;
             }
             Event::RunClosed => self.open = false,

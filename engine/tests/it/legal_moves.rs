@@ -1,10 +1,11 @@
 //! Every state with every event: legal or refused, as a table that a person can read.
 
 use crate::sample::*;
-use landfall_engine::core::command::{Command, RollbackOutcome};
+use landfall_engine::core::command::{Again, Command, RollbackOutcome};
 use landfall_engine::core::event::{Decision, Event, Found};
 use landfall_engine::core::evolve::{Place, evolve, phase_name};
 use landfall_engine::core::length::decide_within;
+use landfall_engine::core::rerun::Rerun;
 use landfall_engine::core::run::{Blocked, Phase, Run, RunState};
 use landfall_engine::core::stage::Stage;
 
@@ -40,6 +41,10 @@ fn stories() -> Vec<Story> {
         running(Stage::Smoke).when(unknown(Stage::Smoke)).when(cancel()),
         parked_outside_the_lane(running(Stage::PushImage)).when(Command::Resolve(Decision::Retry)),
         parked_outside_the_lane(migrating()).when(skip()),
+        gated().when(green(Stage::PushImage)).when(Command::Approve).when(Command::EnterLane),
+        gated().when(green(Stage::PushImage)).when(Command::Reject { reason: "no".into() }),
+        gated().when(green(Stage::PushImage)).when(cancel()),
+        built_again().when(green(Stage::Checkout)).when(green(Stage::Build)),
     ];
     stories.extend(
         Stage::ALL
@@ -48,6 +53,14 @@ fn stories() -> Vec<Story> {
             .map(|stage| running(stage).when(silent(stage, 1))),
     );
     stories
+}
+
+/// A rerun that begins with its build, and lays the commit out first.
+fn built_again() -> Story {
+    let former = running(Stage::PublicSmoke).when(green(Stage::PublicSmoke)).run().clone();
+    let rerun = Rerun::of(&former, Stage::Build, false).expect("it has what it takes");
+    let again = Again { lane: former.lane, rerun, trigger: "retry".into() };
+    nothing().when(Command::Again(Box::new(again)))
 }
 
 fn with_release_command() -> Story {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a test that meets the unexpected ends")]
 
+mod control;
 mod legal_moves;
 mod length;
 mod rules;

@@ -525,6 +525,7 @@ fn a_former_release_is_launched_again_without_building_it() {
         lane: LaneId::production("shop"),
         release: release(7),
         settings: settings(),
+        promoted_from: None,
         trigger: "landfall rollback".into(),
         reason: "the new one is slow".into(),
     };

@@ -11,7 +11,7 @@ use landfall_engine::core::facts::{
 use landfall_engine::core::lane::{Lane, LaneId, Release};
 use landfall_engine::core::ledger::LedgerEvent;
 use landfall_engine::core::run::{Run, RunId};
-use landfall_engine::core::settings::{NotifySettings, ReleaseSettings, Settings};
+use landfall_engine::core::settings::{DeploySettings, NotifySettings, ReleaseSettings, Settings};
 use landfall_engine::core::stage::Stage;
 use uuid::Uuid;
 
@@ -148,6 +148,24 @@ pub fn running(stage: Stage) -> Story {
     }
     assert_eq!(story.stage_in_flight(), Some(stage), "the story did not come to {stage}");
     story
+}
+
+/// How long the deploy of a gated run may wait to be approved.
+pub const PATIENCE_MS: u64 = 3_600_000;
+
+/// Settings by which a person approves each deploy.
+pub fn gated_settings() -> Settings {
+    let deploy = DeploySettings { approval_ms: Some(PATIENCE_MS), ..DeploySettings::default() };
+    Settings { deploy, ..settings() }
+}
+
+/// Begins a story with a run that pushes its image, and whose deploy must be approved.
+#[track_caller]
+pub fn gated() -> Story {
+    let facts = facts(Stage::Checkout, gated_settings());
+    let story =
+        nothing().when(Command::Push(push())).when(report(Stage::Checkout, 1, Outcome::Succeeded(facts)));
+    [Stage::Test, Stage::Build].into_iter().fold(story, |story, stage| story.when(green(stage)))
 }
 
 /// Begins a story with a run that pushes its image, and has a release command.
@@ -307,6 +325,11 @@ pub fn every_event() -> Vec<Event> {
         Event::NoticeRecovered { notice, attempt: 1 },
         Event::RunFailed { cause: Cause::Held { since: None } },
         Event::Ledger(LedgerEvent::LaneResumed { lane: LaneId::production("shop") }),
+        Event::ApprovalRequested { until_ms: NOW_MS },
+        Event::RunApproved,
+        Event::RunRejected { reason: "not before the sale".into() },
+        Event::RunFailed { cause: Cause::Rejected { reason: "not before the sale".into() } },
+        Event::RunFailed { cause: Cause::NotApproved { until_ms: NOW_MS } },
     ]);
     events
 }

@@ -39,12 +39,22 @@ pub(super) struct Section<'a> {
     at: Option<Range<usize>>,
     table: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
+    /// Keys that people name, each with a table below it.
+    named: Vec<&'a str>,
     problems: &'a Problems,
 }
 
 impl<'a> Section<'a> {
     pub(super) fn top(table: &'a DeTable<'a>, problems: &'a Problems) -> Self {
-        Self { path: String::new(), nth: None, at: None, table: Some(table), asked: Vec::new(), problems }
+        Self {
+            path: String::new(),
+            nth: None,
+            at: None,
+            table: Some(table),
+            asked: vec![],
+            named: vec![],
+            problems,
+        }
     }
 
     /// Returns the table below a key; an empty one when there is none.
@@ -63,11 +73,31 @@ impl<'a> Section<'a> {
         array.iter().enumerate().map(|(nth, value)| self.below(key, Some(nth + 1), Some(value))).collect()
     }
 
-    fn below(&self, key: &'static str, nth: Option<usize>, value: Option<&'a Value<'a>>) -> Self {
+    /// Returns the tables below all keys that nobody asked for, with their names.
+    pub(super) fn named_sections(&mut self) -> Vec<(&'a str, Self)> {
+        let Some(table) = self.table else { return Vec::new() };
+        let is_named =
+            |key: &str, value: &Value<'_>| value.get_ref().as_table().is_some() && !self.asked.contains(&key);
+        let named: Vec<_> = table.iter().filter(|(key, value)| is_named(key.get_ref(), value)).collect();
+        self.named = named.iter().map(|(key, _)| &**key.get_ref()).collect();
+        named
+            .into_iter()
+            .map(|(key, value)| (&**key.get_ref(), self.below(key.get_ref(), None, Some(value))))
+            .collect()
+    }
+
+    fn below(&self, key: &str, nth: Option<usize>, value: Option<&'a Value<'a>>) -> Self {
         let table = value.and_then(|value| value.get_ref().as_table());
         let at = value.map(Spanned::span);
-        let section =
-            Self { path: self.path_of(key), nth, at, table, asked: Vec::new(), problems: self.problems };
+        let section = Self {
+            path: self.path_of(key),
+            nth,
+            at,
+            table,
+            asked: vec![],
+            named: vec![],
+            problems: self.problems,
+        };
         if let (Some(value), None) = (value, table) {
             self.report(key, mismatch(&format!("a table headed {}", section.title()), value));
         }
@@ -148,7 +178,8 @@ impl<'a> Section<'a> {
     /// Reports the keys that nobody asked for.
     pub(super) fn end(self) {
         let Some(table) = self.table else { return };
-        for (key, _) in table.iter().filter(|(key, _)| !self.asked.contains(&&**key.get_ref())) {
+        let is_known = |key: &str| self.asked.contains(&key) || self.named.contains(&key);
+        for (key, _) in table.iter().filter(|(key, _)| !is_known(key.get_ref())) {
             let name = key.get_ref();
             let (place, owner) = if self.path.is_empty() {
                 (String::new(), "the file".to_owned())

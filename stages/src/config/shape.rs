@@ -3,18 +3,27 @@
 use std::ops::Range;
 
 use landfall_engine::core::settings::CommandCheck;
+use landfall_engine::core::settings::DeploySettings;
+use landfall_engine::core::settings::EnvSettings;
 use landfall_engine::core::settings::HttpCheck;
 use landfall_engine::core::settings::Mount;
+use landfall_engine::core::settings::NotifySettings;
+use landfall_engine::core::settings::ProxySettings;
 use landfall_engine::core::settings::ReleaseSettings;
+use landfall_engine::core::settings::RollbackSettings;
 use landfall_engine::core::settings::Settings;
 use landfall_engine::core::settings::SmokeCheck;
 
+use super::environments::environments;
 use super::problem::Problem;
 use super::section::Section;
 use super::values;
 
 /// A migration that names no limit of its own.
 const RELEASE_TIMEOUT_MS: u64 = 10 * 60_000;
+/// A deploy that nobody approved for a week is one that nobody wants.
+const APPROVAL_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
+
 /// A lane remembers 50 former releases.
 const RETAIN_MAX: i64 = 50;
 
@@ -34,15 +43,17 @@ pub(super) fn settings(mut top: Section<'_>, app: &str) -> Settings {
     test(top.section("test"), &mut settings);
     build(top.section("build"), &mut settings);
     registry(top.section("registry"), &mut settings);
-    env(top.section("env"), &mut settings);
-    settings.release = release(top.section("release"));
-    proxy(top.section("proxy"), &mut settings);
-    deploy(top.section("deploy"), &mut settings);
+    let mut envs = top.section("env");
+    settings.env = env(&mut envs);
+    settings.release = release(top.section("release"), None);
+    proxy(top.section("proxy"), &mut settings.proxy);
+    deploy(top.section("deploy"), &mut settings.deploy);
     let mount = settings.proxy.mount.as_ref();
-    let checks = top.sections("smoke").into_iter().filter_map(|section| smoke(section, mount));
-    settings.smoke = checks.collect();
-    rollback(top.section("rollback"), &mut settings);
-    notify(top.section("notify"), &mut settings);
+    settings.smoke = top.sections("smoke").into_iter().filter_map(|section| smoke(section, mount)).collect();
+    rollback(top.section("rollback"), &mut settings.rollback);
+    notify(top.section("notify"), &mut settings.notify);
+    settings.environments.named = environments(&mut envs, &settings);
+    envs.end();
     top.end();
     settings
 }
@@ -92,8 +103,8 @@ fn registry(mut section: Section<'_>, settings: &mut Settings) {
     section.end();
 }
 
-fn env(mut section: Section<'_>, settings: &mut Settings) {
-    let env = &mut settings.env;
+pub(super) fn env(section: &mut Section<'_>) -> EnvSettings {
+    let mut env = EnvSettings::default();
     section.set("clear", &mut env.clear, values::variables);
     section.set("secret", &mut env.secret, values::list(values::secret_name));
     section.set("files", &mut env.files, values::secret_files);
@@ -101,31 +112,39 @@ fn env(mut section: Section<'_>, settings: &mut Settings) {
         let at = section.place_of("secret").unwrap_or(0..0);
         section.report("secret", Problem::at(at, format!("{twice} is in `clear` as well: choose one")));
     }
-    section.end();
+    env
 }
 
-fn release(mut section: Section<'_>) -> Option<ReleaseSettings> {
-    let command = section.read("command", values::text);
-    let timeout_ms = section.read("timeout", values::duration_ms(false)).unwrap_or(RELEASE_TIMEOUT_MS);
-    if let (Some(at), None) = (section.place_of("timeout"), section.place_of("command")) {
+/// Reads the release command; what is not said of it is as in `over`.
+pub(super) fn release(mut section: Section<'_>, over: Option<&ReleaseSettings>) -> Option<ReleaseSettings> {
+    let command = section.read("command", values::text).or(over.map(|release| release.command.clone()));
+    let timeout_ms = section.read("timeout", values::duration_ms(false));
+    let timeout_ms = timeout_ms.or(over.map(|release| release.timeout_ms)).unwrap_or(RELEASE_TIMEOUT_MS);
+    if let (Some(at), None, None) = (section.place_of("timeout"), section.place_of("command"), over) {
         section.report("timeout", Problem::at(at, "`command` is missing beside it"));
     }
     section.end();
     command.map(|command| ReleaseSettings { command, timeout_ms })
 }
 
-fn proxy(mut section: Section<'_>, settings: &mut Settings) {
-    let proxy = &mut settings.proxy;
-    proxy.host = section.read("host", values::host_name);
+pub(super) fn proxy(mut section: Section<'_>, proxy: &mut ProxySettings) {
+    proxy.host = section.read("host", values::host_name).or(proxy.host.take());
     let prefix = section.read("path_prefix", values::path_prefix);
     let strip = section.read("strip_prefix", values::boolean);
     section.set("app_port", &mut proxy.app_port, values::integer(1..=65_535));
-    if let (Some(at), None) = (section.place_of("strip_prefix"), section.place_of("path_prefix")) {
+    let over = proxy.mount.take();
+    if let (Some(at), None, None) = (section.place_of("strip_prefix"), section.place_of("path_prefix"), &over)
+    {
         section.report("strip_prefix", Problem::at(at, "`path_prefix` is missing beside it"));
     }
-    proxy.mount = prefix.map(|prefix| Mount { prefix, strip: strip.unwrap_or(true) });
+    let is_new = prefix.is_some();
+    proxy.mount = match (prefix, over) {
+        (Some(prefix), _) => Some(Mount { prefix, strip: strip.unwrap_or(true) }),
+        (None, Some(over)) => Some(Mount { strip: strip.unwrap_or(over.strip), ..over }),
+        (None, None) => None,
+    };
     let mut health = section.section("healthcheck");
-    if let Some(Mount { prefix, strip: false }) = &proxy.mount {
+    if let Some(Mount { prefix, strip: false }) = proxy.mount.as_ref().filter(|_| is_new) {
         proxy.healthcheck.path.clone_from(prefix);
     }
     health.set("path", &mut proxy.healthcheck.path, values::url_path);
@@ -146,21 +165,27 @@ fn below_the_prefix(section: &Section<'_>, at: Range<usize>, mount: Option<&Moun
     section.report("path", Problem::at(at, message).help(help));
 }
 
-fn deploy(mut section: Section<'_>, settings: &mut Settings) {
-    let deploy = &mut settings.deploy;
+pub(super) fn deploy(mut section: Section<'_>, deploy: &mut DeploySettings) {
     section.set("timeout", &mut deploy.timeout_ms, values::duration_ms(false));
     section.set("drain", &mut deploy.drain_ms, values::duration_ms(true));
     section.set("keep_warm", &mut deploy.keep_warm_ms, values::duration_ms(true));
     section.set("retain", &mut deploy.retain, values::integer(1..=RETAIN_MAX));
-    deploy.memory_mb = section.read("memory", values::memory_mb);
-    deploy.cpu_millis = section.read("cpus", values::cpu_millis);
+    deploy.memory_mb = section.read("memory", values::memory_mb).or(deploy.memory_mb);
+    deploy.cpu_millis = section.read("cpus", values::cpu_millis).or(deploy.cpu_millis);
     section.set("pids", &mut deploy.pids, values::integer(16..=1_000_000));
     section.set("read_only", &mut deploy.read_only, values::boolean);
+    let approval = section.read("approval", values::boolean).unwrap_or(deploy.approval_ms.is_some());
+    let timeout_ms = section.read("approval_timeout", values::duration_ms(false));
+    if let (Some(at), false) = (section.place_of("approval_timeout"), approval) {
+        section.report("approval_timeout", Problem::at(at, "`approval = true` is missing beside it"));
+    }
+    let timeout_ms = timeout_ms.or(deploy.approval_ms).unwrap_or(APPROVAL_TIMEOUT_MS);
+    deploy.approval_ms = approval.then_some(timeout_ms);
     section.end();
 }
 
 /// Reads one check: a `path` or a `command` makes it one of two kinds, each with its keys.
-fn smoke(section: Section<'_>, mount: Option<&Mount>) -> Option<SmokeCheck> {
+pub(super) fn smoke(section: Section<'_>, mount: Option<&Mount>) -> Option<SmokeCheck> {
     match (section.place_of("path"), section.place_of("command")) {
         (Some(_), None) => http_check(section, mount).map(SmokeCheck::Http),
         (None, Some(_)) => command_check(section).map(SmokeCheck::Command),
@@ -203,14 +228,14 @@ fn command_check(mut section: Section<'_>) -> Option<CommandCheck> {
     command.map(|command| CommandCheck { command, image, within_ms })
 }
 
-fn rollback(mut section: Section<'_>, settings: &mut Settings) {
-    section.set("automatic", &mut settings.rollback.automatic, values::boolean);
-    section.set("hold", &mut settings.rollback.hold, values::boolean);
+pub(super) fn rollback(mut section: Section<'_>, rollback: &mut RollbackSettings) {
+    section.set("automatic", &mut rollback.automatic, values::boolean);
+    section.set("hold", &mut rollback.hold, values::boolean);
     section.end();
 }
 
-fn notify(mut section: Section<'_>, settings: &mut Settings) {
-    section.set("developer", &mut settings.notify.developer, values::list(values::channel));
-    section.set("ops", &mut settings.notify.ops, values::list(values::channel));
+pub(super) fn notify(mut section: Section<'_>, notify: &mut NotifySettings) {
+    section.set("developer", &mut notify.developer, values::list(values::channel));
+    section.set("ops", &mut notify.ops, values::list(values::channel));
     section.end();
 }

@@ -177,6 +177,10 @@ fn told(run: &Run, occasion: Occasion) -> Told {
             ("held", None, "held".into(), "its commit is held by hand".into())
         }
         Some(Cause::Aborted { reason }) => ("aborted", None, "given up".into(), reason.clone()),
+        Some(Cause::Rejected { reason }) => ("rejected", None, "rejected".into(), reason.clone()),
+        Some(Cause::NotApproved { .. }) => {
+            ("not_approved", None, "not approved".into(), "nobody approved it in time".into())
+        }
         None => ("none", None, "stopped".into(), String::new()),
     };
     let serves = match run.entry.as_ref().and_then(|entry| entry.replaces.as_ref()) {
@@ -194,6 +198,11 @@ fn told(run: &Run, occasion: Occasion) -> Told {
         Occasion::RolledBack => {
             let what = format!("rolled back, {what}");
             Told { event: "rolled_back", cause, stage, what, reason, then: format!("Rolled back; {serves}.") }
+        }
+        Occasion::Approval => {
+            let reason = format!("the deploy to {} waits to be approved", run.lane);
+            let then = "Look at it, then `landfall approve` or `landfall reject` it.".into();
+            Told { event: "approval", cause, stage, what: "a person must approve".into(), reason, then }
         }
         Occasion::Parked { .. } => {
             let (event, what) = match run.parked().map(|parked| parked.at) {

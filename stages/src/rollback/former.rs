@@ -1,18 +1,26 @@
-//! The former release is up before any traffic goes back to it.
+//! The former release is up before any traffic goes back to it: started when it was stopped, made again when it is gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_engine::core::effect::EffectKey;
 use landfall_engine::core::facts::Candidate;
 use landfall_engine::core::lane::Release;
+use landfall_engine::core::stage::Stage;
+use landfall_engine::ports::Order;
 use landfall_engine::ports::Output;
 use landfall_engine::ports::RollbackOrder;
 
 use super::settings;
 use crate::candidate;
+use crate::candidate::Found;
 use crate::candidate::Start;
 use crate::context::Context;
+use crate::deploy;
 use crate::http;
 use crate::http::NoAnswer;
+use crate::plan;
+use crate::stopped::Stopped;
 
 /// A container that was kept warm answers at once; one that was stopped has to start its app.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -25,7 +33,7 @@ pub(super) async fn answers(
     former: &Release,
     output: &Output,
 ) -> Result<(), String> {
-    start(context, former, output).await?;
+    start(context, order, former, output).await?;
     let settings = settings(order)?;
     let limit = Duration::from_millis(settings.deploy.timeout_ms);
     match tokio::time::timeout(limit, until_answer(context, order, former)).await {
@@ -39,15 +47,22 @@ pub(super) async fn answers(
     }
 }
 
-async fn start(context: &Context, former: &Release, output: &Output) -> Result<(), String> {
-    let Candidate { container: name, container_id: id, address, .. } = &former.candidate;
-    let found = candidate::find(context, name).await?.filter(|found| found.id == *id);
-    let Some(found) = found else {
-        return Err(format!(
-            "the former release's container {name} is gone: deploy {} again",
-            former.image.by_digest()
-        ));
+async fn start(
+    context: &Context,
+    order: &RollbackOrder,
+    former: &Release,
+    output: &Output,
+) -> Result<(), String> {
+    let Candidate { container: name, address, .. } = &former.candidate;
+    let Some(found) = candidate::find(context, name).await? else {
+        return make_anew(context, order, former, output).await;
     };
+    if !is_its_own(order, former, &found) {
+        return Err(format!(
+            "there is a container {name} that the former release was not served by: see `docker inspect {name}`, and \
+             remove or rename it"
+        ));
+    }
     if found.is_running() {
         return Ok(());
     }
@@ -59,6 +74,40 @@ async fn start(context: &Context, former: &Release, output: &Output) -> Result<(
         Ok(_) => Ok(()),
         Err(stopped) => Err(stopped.reason().to_owned()),
     }
+}
+
+/// Tells whether this is the container that served the release, or the one that was made in its place.
+fn is_its_own(order: &RollbackOrder, former: &Release, found: &Found) -> bool {
+    let is_ours = found.labels.get(plan::LABEL_LOG) == Some(&order.log_id.to_string());
+    found.id == former.candidate.container_id || (is_ours && found.address == Some(former.candidate.address))
+}
+
+/// Makes the container again that somebody removed: the same image, configuration, name and address, so that all that
+/// is known of the release stays true.
+async fn make_anew(
+    context: &Context,
+    order: &RollbackOrder,
+    former: &Release,
+    output: &Output,
+) -> Result<(), String> {
+    let Candidate { container: name, address, .. } = &former.candidate;
+    let Some(run) = &order.former else {
+        return Err(format!(
+            "the former release's container {name} is gone, and how it was configured can't be read: deploy {} again",
+            former.image.by_digest()
+        ));
+    };
+    output.line(&format!("{name} is gone; making it again from {}", former.image.by_digest()));
+    let key = EffectKey::stage(run.id, Stage::Deploy, 1);
+    let (deadline_ms, log_id) = (order.deadline_ms, order.log_id);
+    let deploy = Order { run: Arc::clone(run), stage: Stage::Deploy, attempt: 1, key, deadline_ms, log_id };
+    let said = |stopped: Stopped| {
+        format!("making the former release's container {name} again: {}", stopped.reason())
+    };
+    let settings = plan::settings(&deploy)?;
+    let env = deploy::environment(context, &deploy, settings).map_err(said)?;
+    let made = candidate::create_at(context, &deploy, settings, name, &env, address.port(), output);
+    made.await.map_err(said)
 }
 
 /// Asks until the app answers. Its health path may be another commit's: any answer of its own will do.

@@ -1,6 +1,7 @@
 //! The rollback on a proxy and a former release that pretend.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use landfall_engine::core::lane::Release;
 use landfall_engine::core::run::Run;
@@ -157,7 +158,8 @@ async fn a_former_release_that_is_gone_or_silent_gets_no_traffic() {
     assert_eq!(
         said,
         format!(
-            "the former release's container {FORMER} is gone: deploy 127.0.0.1:5000/shop@sha256:former again"
+            "there is a container {FORMER} that the former release was not served by: see `docker inspect {FORMER}`, \
+             and remove or rename it"
         )
     );
     assert_eq!(
@@ -166,6 +168,44 @@ async fn a_former_release_that_is_gone_or_silent_gets_no_traffic() {
         "the candidate serves until somebody else can"
     );
     assert_eq!(deployed.world.docker.containers().len(), 2);
+}
+
+#[tokio::test]
+async fn a_former_release_that_is_gone_and_whose_run_cannot_be_read_keeps_the_candidate_serving() {
+    let deployed = Deployed::over_a_former_release().await;
+    deployed.world.proxy.set(Some(deployed.ours()));
+    deployed.world.docker.remove(FORMER);
+    assert_eq!(
+        reason(deployed.rolled_back().await),
+        format!(
+            "the former release's container {FORMER} is gone, and how it was configured can't be read: deploy \
+             127.0.0.1:5000/shop@sha256:former again"
+        )
+    );
+    assert_eq!(deployed.world.proxy.route(), Some(deployed.ours()));
+}
+
+#[tokio::test]
+async fn a_former_release_that_is_gone_is_made_again_where_it_was() {
+    let mut deployed = Deployed::over_a_former_release().await;
+    let digest = format!("sha256:{}", "f0".repeat(32));
+    deployed.former.image.digest = digest.clone();
+    deployed.run.entry.as_mut().unwrap().replaces = Some(deployed.former.clone());
+    deployed.world.proxy.set(Some(deployed.ours()));
+    deployed.world.docker.remove(FORMER);
+    let image = deployed.former.image.clone();
+    let former = Run { id: former_run(), image: Some(image), ..deployed.run.clone() };
+    let order = RollbackOrder { former: Some(Arc::new(former)), ..rollback_order(deployed.run.clone()) };
+    let lines = Lines::default();
+    let (serving, _) = proof(run(&deployed.world.context, &order, &lines.output()).await);
+    assert_eq!(serving, Some(digest.clone()));
+    assert_eq!(deployed.world.docker.containers(), [format!("{FORMER}+")]);
+    let route = Route { release: digest.clone(), ..deployed.formers(8) };
+    assert_eq!(deployed.world.proxy.route(), Some(route));
+    let said = format!("{FORMER} is gone; making it again from 127.0.0.1:5000/shop@{digest}");
+    assert_eq!(lines.seen()[0], said);
+    // Once more, as after a crash.
+    proof(run(&deployed.world.context, &order, &lines.output()).await);
 }
 
 #[tokio::test]

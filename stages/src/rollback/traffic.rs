@@ -27,13 +27,14 @@ pub(super) async fn back(context: &Context, order: &RollbackOrder, output: &Outp
     let status = context.proxy.route(&run.lane.app, &run.lane.env).await.map_err(|error| explain(&error))?;
     let current = status.map(|status| status.route);
     let kept = former_route::recall(context, run).await;
-    let Some(route) = route_back(order, entry, current.as_ref(), kept.as_ref())? else {
-        output.line(&format!("the traffic of {} is where it was", run.lane));
-        return Ok(());
-    };
+    let route = route_back(order, entry, current.as_ref(), kept.as_ref())?;
     if let Some(former) = &entry.replaces {
         former::answers(context, order, former, output).await?;
     }
+    let Some(route) = route else {
+        output.line(&format!("the traffic of {} is where it was", run.lane));
+        return Ok(());
+    };
     let to = route.target.map_or_else(|| "nobody".to_owned(), |target| target.to_string());
     let (generation, was_ours) =
         (route.generation, current.is_some_and(|route| route.run == run.id.to_string()));

@@ -105,6 +105,12 @@ impl FakeDocker {
 }
 
 fn answer(containers: &mut BTreeMap<String, Container>, request: &Request) -> Reply {
+    if request.path().starts_with("/images/") {
+        return Reply::json(200, &json!({ "Id": "sha256:there" }));
+    }
+    if let Some(name) = request.target.strip_prefix("/containers/create?name=") {
+        return created(containers, name, request);
+    }
     let path = request.path().trim_start_matches("/containers/");
     let (name, verb) = path.split_once('/').unwrap_or((path, ""));
     let name = name.trim_start_matches("id-").to_owned();
@@ -123,6 +129,25 @@ fn answer(containers: &mut BTreeMap<String, Container>, request: &Request) -> Re
         }
         _ => Reply::json(500, &json!({ "message": format!("not known here: {}", request.target) })),
     }
+}
+
+fn created(containers: &mut BTreeMap<String, Container>, name: &str, request: &Request) -> Reply {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let labels = body["Labels"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value)));
+    let port = text(&body["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostPort"]).parse().unwrap();
+    let container = Container {
+        labels: labels.collect(),
+        running: false,
+        port,
+        restarts: 0,
+        starts: 0,
+        is_ending: false,
+    };
+    let name = name.split('&').next().unwrap();
+    containers.insert(name.to_owned(), container);
+    // Docker gives it another id than the one before it had.
+    Reply::json(201, &json!({ "Id": format!("another-{name}"), "Warnings": [] }))
 }
 
 fn told(container: &mut Container, verb: &str) -> Reply {

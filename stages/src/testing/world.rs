@@ -106,6 +106,8 @@ pub(crate) fn run(address: SocketAddr, former: Option<Release>, settings: Settin
         started_ms: 0,
         done: Some(Stage::Smoke),
         cancel: None,
+        approved: false,
+        laid_out: false,
         settings: Some(Box::new(Settings { service: "shop".into(), ..settings })),
         tests: None,
         built: None,
@@ -161,6 +163,7 @@ pub(crate) fn rollback_order(run: Run) -> RollbackOrder {
     RollbackOrder {
         key: EffectKey::rollback(run.id, 1),
         run: Arc::new(run),
+        former: None,
         attempt: 1,
         deadline_ms: u64::MAX,
         log_id: log_id(),

@@ -69,6 +69,8 @@ impl World {
             started_ms: 0,
             done: None,
             cancel: None,
+            approved: false,
+            laid_out: false,
             settings: None,
             tests: None,
             built: None,

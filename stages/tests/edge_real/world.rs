@@ -80,6 +80,8 @@ impl World {
             started_ms: 0,
             done: Some(Stage::GoLive),
             cancel: None,
+            approved: false,
+            laid_out: false,
             settings: Some(Box::new(settings)),
             tests: None,
             built: None,
@@ -139,6 +141,7 @@ impl World {
     pub(crate) fn rollback_order(&self, run: &Run) -> RollbackOrder {
         RollbackOrder {
             run: Arc::new(run.clone()),
+            former: None,
             attempt: 1,
             key: EffectKey::rollback(run.id, 1),
             deadline_ms: now_ms() + 120_000,

@@ -88,6 +88,9 @@ impl Survey {
             | Event::RollbackRecovered { .. }
             | Event::NoticeRecovered { .. }
             | Event::StageSkipped { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::RunApproved
+            | Event::RunRejected { .. }
             | Event::DeploymentStarted { .. }
             | Event::CancelRequested { .. }
             | Event::RollbackStarted { .. }

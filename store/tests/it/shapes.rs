@@ -7,13 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use landfall_engine::core::environment::{Environment, Environments, Sections};
 use landfall_engine::core::event::{Cause, Decision, Event, Found, HeldCommit, Origin, OutputRef, SCHEMA};
 use landfall_engine::core::facts::{Failure, TestCounts, TestFailure, TestReport};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::ledger::{Forge, ForgeKind, LedgerEvent, Registration, Scope, Source, TokenGrant};
 use landfall_engine::core::notice::{Audience, NoticeId, Occasion};
+use landfall_engine::core::rerun::Rerun;
 use landfall_engine::core::run::{Blocked, RunId};
-use landfall_engine::core::settings::Settings;
+use landfall_engine::core::settings::{DeploySettings, Settings};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::ports::{Append, Draft, EventStore};
 use landfall_store::contract::samples::{AT_MS, append, life, new_run, red_life, release, started};
@@ -199,6 +201,9 @@ fn place(event: &Event) -> usize {
         Event::RollbackRecovered { .. } => 22,
         Event::NoticeRecovered { .. } => 23,
         Event::Ledger(event) => 24 + ledger_place(event),
+        Event::ApprovalRequested { .. } => 35,
+        Event::RunApproved => 36,
+        Event::RunRejected { .. } => 37,
     }
 }
 
@@ -265,6 +270,46 @@ fn every_ledger_event() -> Vec<Event> {
     ]
     .map(Event::Ledger)
     .into()
+}
+
+/// Returns what came with approvals, reruns and promotions.
+fn what_people_decide() -> Vec<Event> {
+    let release = release(RUN, "shop");
+    let settings = Settings {
+        deploy: DeploySettings { approval_ms: Some(60_000), ..DeploySettings::default() },
+        ..Settings::default()
+    };
+    let staging = Environment { branches: vec!["next".into()], sections: Sections::of(&settings) };
+    let environments = Environments {
+        named: [("staging".to_owned(), staging)].into(),
+        own: Some(Box::new(Sections::of(&Settings::default()))),
+    };
+    let settings = Box::new(Settings { environments, ..settings });
+    let (image, commit) = (Some(release.image.clone()), release.commit.clone());
+    let rerun = Rerun {
+        of: RUN,
+        from: Stage::Deploy,
+        commit,
+        repository: "/srv/git/shop.git".into(),
+        release_hold: true,
+        settings: Some(settings.clone()),
+        tests: Some(TestReport::default()),
+        image,
+    };
+    let from = LaneId { app: "shop".into(), env: "staging".into() };
+    let reason = || "the sale is over".to_owned();
+    let promotion = Origin::Promotion { from, release: Box::new(release), settings, reason: reason() };
+    let lane = || LaneId::production("shop");
+    let begun = |origin, trigger: &str| Event::RunStarted { lane: lane(), origin, trigger: trigger.into() };
+    vec![
+        begun(Origin::Rerun(Box::new(rerun)), "retry"),
+        begun(promotion, "promote"),
+        Event::ApprovalRequested { until_ms: AT_MS + 60_000 },
+        Event::RunApproved,
+        Event::RunRejected { reason: reason() },
+        Event::RunFailed { cause: Cause::Rejected { reason: reason() } },
+        Event::RunFailed { cause: Cause::NotApproved { until_ms: AT_MS } },
+    ]
 }
 
 /// Returns every kind of event, and every kind of fact, cause, decision and origin in one.
@@ -362,6 +407,7 @@ fn every_event() -> Vec<Event> {
     ]);
     events.push(Event::RunFailed { cause: Cause::Held { since: None } });
     events.extend(every_ledger_event());
-    assert!((0..=34).all(|at| events.iter().any(|event| place(event) == at)));
+    events.extend(what_people_decide());
+    assert!((0..=37).all(|at| events.iter().any(|event| place(event) == at)));
     events
 }
