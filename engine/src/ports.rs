@@ -197,12 +197,8 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Returns the run that claimed this name.
     async fn claimed(&self, claim: &str) -> Result<Option<RunId>, ReadError>;
 
-    /// Returns the place before the last so many events; 0: the end. A store that can't tell says the beginning, from
-    /// where it takes longer.
-    async fn near_end(&self, events: u64) -> Cursor {
-        let _ = events;
-        Cursor::start()
-    }
+    /// Returns the place before the last so many events, or the beginning when there are fewer; 0: the end.
+    async fn near_end(&self, events: u64) -> Cursor;
 
     /// Follows the log from a cursor on: what is recorded already, then what comes, each event once, in
     /// the order of the log. Ends when the store closes.

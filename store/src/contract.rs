@@ -277,6 +277,9 @@ pub async fn a_follower_sees_each_event_once_in_order_from_any_cursor(store: Sto
         let rest = take(&mut store.follow(cursor.clone()), seen.len() - at - 1).await;
         assert_eq!(rest, seen[at + 1..], "from the cursor of event {}", at + 1);
     }
+    assert_eq!(store.near_end(0).await, seen.last().unwrap().0, "the end is where the last event leads to");
+    assert_eq!(store.near_end(2).await, seen[seen.len() - 3].0);
+    assert_eq!(store.near_end(1 << 40).await, Cursor::start());
     let mut from_last = store.follow(seen.last().unwrap().0.clone());
     let next = store.append(append(new_run(), 0, [started("next")])).await.unwrap();
     assert_eq!(take(&mut from_last, 1).await[0].1, next[0]);

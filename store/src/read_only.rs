@@ -27,7 +27,7 @@ use crate::index::{View, salvage_on};
 use crate::record::{Record, is_of, refused};
 use crate::segment::Work;
 use crate::segment::files::Segments;
-use crate::segment::follow::follow;
+use crate::segment::follow::{cursor, follow};
 use crate::segment::verify::{Verification, verify};
 use crate::segment::walk::{Damage, Walk, Walked};
 
@@ -213,6 +213,12 @@ impl EventStore for ReadOnlyLog {
     async fn claimed(&self, claim: &str) -> Result<Option<RunId>, ReadError> {
         let claim = claim.to_owned();
         self.read(move |log| log.up_to_date(|seen| seen.view.claims.get(&claim).copied())).await
+    }
+
+    async fn near_end(&self, events: u64) -> Cursor {
+        // A log that can't be read is told of by whoever follows it.
+        let end = self.read(|log| log.up_to_date(|seen| seen.walk.mark().seq)).await.unwrap_or(0);
+        cursor(end.saturating_sub(events), self.log_id)
     }
 
     /// Follows the log to its end as it is now, and ends there: nobody tells a reader without a lock of more.

@@ -76,6 +76,10 @@ impl EventStore for DyingStore {
         self.inner.claimed(claim).await
     }
 
+    async fn near_end(&self, events: u64) -> Cursor {
+        self.inner.near_end(events).await
+    }
+
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
         self.inner.follow(from)
     }

@@ -116,6 +116,7 @@ Examples:
 /// [`Fault`] when the port, the data folder or the proxy can't be had.
 pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
     let signals = Signals::listen()?;
+    raise_open_files();
     let data = data_folder(global)?;
     let exe =
         std::env::current_exe().map_err(|error| Fault::io("could not tell which program this is", error))?;
@@ -297,6 +298,17 @@ fn on_this_machine(address: SocketAddr) -> SocketAddr {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     address
+}
+
+/// Lets this process have as many files open as it may: each client and each run needs some, and 1,024 is what most
+/// systems begin with.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current = ?limit.current, "the limit of open files stays as it is");
+    }
 }
 
 fn not_started(error: impl Into<landfall_engine::ports::BoxError>) -> Fault {

@@ -88,6 +88,10 @@ impl EventStore for Watched {
         self.inner.claimed(claim).await
     }
 
+    async fn near_end(&self, events: u64) -> Cursor {
+        self.inner.near_end(events).await
+    }
+
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
         self.inner.follow(from)
     }

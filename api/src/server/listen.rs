@@ -30,9 +30,9 @@ use crate::tls::Acceptor;
 
 /// How long the head of a request may take. Also ends connections that nothing is asked on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many clients are served at once; more wait in the kernel's queue. A team's dashboards and pushes are
-/// dozens; each costs a file and some 20 KiB.
-const CLIENTS_MAX: usize = 1_000;
+/// How many clients are connected at once; more wait in the kernel's queue. Above what streams may take (see `request`),
+/// so that readers never keep a push out. Each costs a file and some 20 KiB.
+const CLIENTS_MAX: usize = 5_000;
 /// How many of those who monitor are served at once. They have a door of their own so that a crowd at the
 /// other does not make the server look dead.
 const MONITORS_MAX: usize = 32;

@@ -208,3 +208,31 @@ async fn a_reader_that_hangs_up_is_dropped() {
     server.stages.release(Stage::Test);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_log_comes_in_pages_and_by_app_and_name_and_a_page_leads_on_to_what_is_yet_to_come() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let run = trigger(&server, &copy).await;
+    server.settled(run).await;
+    let page = async |query: &str| server.ask("GET", &format!("/v1/events{query}"), json!({})).await.1;
+    let count = |page: &serde_json::Value| page["events"].as_array().unwrap().len();
+
+    let whole = page("?limit=1000").await;
+    let first = page("?limit=3").await;
+    assert_eq!(count(&first), 3);
+    let rest = page(&format!("?limit=1000&after={}", first["next"].as_str().unwrap())).await;
+    assert_eq!(3 + count(&rest), count(&whole));
+    assert_eq!(count(&page("?app=blog").await), 0);
+    assert_eq!(count(&page("?app=shop&types=run_live,run_closed").await), 2);
+    let end = whole["next"].as_str().unwrap();
+    assert_eq!(page("?after=now").await, json!({ "events": [], "next": end }));
+    assert_eq!(server.ask("GET", "/v1/events?after=elsewhere", json!({})).await.0, 400);
+
+    let mut lives = stream(&server, "/v1/events?after=now&app=shop&types=run_live", None).await;
+    let next = trigger(&server, &copy).await;
+    let told = up_to(&mut lives, "event: run_live").await;
+    assert!(told.contains(&next.to_string()) && ids(&told).len() == 1, "{told}");
+    server.stop().await;
+}

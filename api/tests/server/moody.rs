@@ -82,6 +82,10 @@ impl EventStore for MoodyStore {
         self.store.lanes().await
     }
 
+    async fn near_end(&self, events: u64) -> Cursor {
+        self.store.near_end(events).await
+    }
+
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
         self.store.follow(from)
     }
