@@ -58,7 +58,7 @@ pub enum EngineError {
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
     /// There is no such release, or none that can still be deployed.
-    #[error("{lane}: {why}")]
+    #[error("{lane} {why}")]
     NoSuchRelease {
         /// App and environment.
         lane: LaneId,

@@ -8,22 +8,20 @@ const DIGITS_MIN: usize = 4;
 /// How many releases a message lists.
 const LISTED_MAX: usize = 8;
 
-/// Why there is no such release. Each text says what to do.
+/// Why there is no such release. Each text goes on behind the name of the lane, and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRelease {
     /// Nothing was live before what serves.
-    #[error("there is no former release to go back to; `landfall runs --app {app}` lists what was live")]
+    #[error("has no former release to go back to; `landfall runs --app {app}` lists what was live")]
     NoFormer {
         /// The app.
         app: String,
     },
     /// Nothing is live.
-    #[error("nothing is live there")]
+    #[error("serves nothing")]
     NothingLive,
     /// It never was one, or so long ago that nobody remembers.
-    #[error(
-        "there is no release {wanted:?}: name one by its run, its commit or its digest. There are {known}"
-    )]
+    #[error("has no release {wanted:?}: name one by its run, its commit or its digest. There are {known}")]
     Unknown {
         /// What was asked for.
         wanted: String,
@@ -31,7 +29,7 @@ pub enum NoRelease {
         known: String,
     },
     /// What was asked for can be several.
-    #[error("{wanted:?} can be several releases, so say more of it: {known}")]
+    #[error("has several releases that {wanted:?} can mean, so say more of it: {known}")]
     Several {
         /// What was asked for.
         wanted: String,
@@ -40,8 +38,8 @@ pub enum NoRelease {
     },
     /// It is none of those whose images are kept.
     #[error(
-        "{release} is older than the {retain} releases before the live one that are kept (`[deploy] retain`), so \
-         its image is not: deploy its commit again"
+        "keeps the {retain} releases before the live one (`[deploy] retain`), and {release} is older, so its image \
+         may be gone: deploy its commit again"
     )]
     Beyond {
         /// The release.
@@ -150,15 +148,15 @@ mod tests {
             refused("beef")
                 .contains("There are run 9f3e1c2a7b03 (commit 03cafe03cafe, sha256:03d003d003d0), run")
         );
-        assert!(refused("018bcfe5").starts_with("\"018bcfe5\" can be several releases"));
-        assert!(refused("02c").contains("no release \"02c\""));
+        assert!(refused("018bcfe5").starts_with("has several releases that \"018bcfe5\" can mean"));
+        assert!(refused("02c").contains("has no release \"02c\""));
         assert_eq!(named(&Lane::default(), 2, "beef"), Err(NoRelease::NothingLive));
     }
 
     #[test]
     fn a_release_whose_image_is_not_kept_is_refused() {
         let refused = named(&lane(), 1, "01cafe").expect_err("refused").to_string();
-        assert!(refused.starts_with("run 9f3e1c2a7b01 (commit 01cafe01cafe,"), "{refused}");
-        assert!(refused.contains("older than the 1 releases"), "{refused}");
+        assert!(refused.contains("and run 9f3e1c2a7b01 (commit 01cafe01cafe,"), "{refused}");
+        assert!(refused.starts_with("keeps the 1 releases"), "{refused}");
     }
 }
