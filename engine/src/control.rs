@@ -43,6 +43,19 @@ pub struct Promotion {
     pub reason: String,
 }
 
+/// A release that is asked to be live again.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollback<'a> {
+    /// App and environment.
+    pub lane: &'a LaneId,
+    /// The release, by its run, its commit or its digest. None: the one before the live one.
+    pub to: Option<&'a str>,
+    /// What triggered it.
+    pub trigger: &'a str,
+    /// Why, as given by whoever asked.
+    pub reason: &'a str,
+}
+
 impl Engine {
     /// Lets the deploy of a run begin that waits for that.
     ///
@@ -128,6 +141,26 @@ impl Engine {
         actor: &str,
         reason: &str,
     ) -> Result<RunId, EngineError> {
+        let asked = Rollback { lane: lane_id, to, trigger, reason };
+        Ok(self.rollback_once(asked, actor, []).await?.run_id)
+    }
+
+    /// Starts such a run, as [`rollback`](Self::rollback) does, once for each of the claims.
+    ///
+    /// # Errors
+    ///
+    /// As [`rollback`](Self::rollback).
+    pub async fn rollback_once(
+        &self,
+        asked: Rollback<'_>,
+        actor: &str,
+        claims: impl IntoIterator<Item = Claim>,
+    ) -> Result<Triggered, EngineError> {
+        let claims: Vec<Claim> = claims.into_iter().collect();
+        if let Some(triggered) = self.claimed_before(&claims).await? {
+            return Ok(triggered);
+        }
+        let Rollback { lane: lane_id, to, trigger, reason } = asked;
         let lane = self.shared.parts.store.lane(lane_id).await?;
         let meant = match to {
             None => former(&lane, &lane_id.app),
@@ -147,7 +180,7 @@ impl Engine {
             reason: reason.to_owned(),
         };
         let command = Command::Relaunch(Box::new(relaunch));
-        Ok(self.begin(lane_id, command, actor, Vec::new()).await?.run_id)
+        self.begin(lane_id, command, actor, claims).await
     }
 
     /// Starts a run that makes a release of one environment live in another: its image as it is, with the

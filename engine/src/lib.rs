@@ -29,7 +29,7 @@ mod terms;
 pub mod timeline;
 mod wording;
 
-pub use control::Promotion;
+pub use control::{Promotion, Rollback};
 pub use engine::{Engine, EngineError, Parts, Triggered};
 pub use ledger::{ledger_at_rest, record_at_rest};
 pub use limits::Limits;

@@ -10,11 +10,13 @@ use landfall_engine::EngineError;
 use landfall_engine::ports::BoxError;
 use uuid::Uuid;
 
+use super::destination::{destination, usual_destination};
 use super::heads::branch_heads;
 use super::telling::{self, TRIGGER, TriggerError};
 use super::waiting::Late;
 use crate::server::{App, app_name, bare_repository};
-use crate::sources::{Heard, last_heard};
+use crate::sources::refs::Reference;
+use crate::sources::{Goes, Heard, last_heard};
 
 /// Triggers every branch head that was pushed and has no run. Call it before pushes are taken.
 pub async fn trigger_what_was_lost(app: &App) {
@@ -52,22 +54,36 @@ async fn catch_up_branch(
     branch: &str,
     sha: &str,
 ) -> Result<(), BoxError> {
+    let reference = Reference::Branch(branch.to_owned());
+    let Ok(usual) = usual_destination(app, name, &reference) else { return Ok(()) };
     let settings = telling::read_config(repository, sha, name).await;
-    if settings.as_ref().is_ok_and(|settings| settings.environment_of(branch).is_none()) {
+    if usual == Goes::AsConfigured
+        && settings.as_ref().is_ok_and(|settings| settings.environment_of(branch).is_none())
+    {
         return Ok(());
     }
     let heard = last_heard(&**app.engine.store(), name, branch, sha, |trigger| trigger == TRIGGER).await?;
     let Heard::No { before } = heard else { return Ok(()) };
-    // As when it was pushed: a configuration that can't be used is told by a run.
-    let settings = match settings {
-        Ok(settings) => settings,
-        Err(_) => telling::settings_before(repository, before.as_deref(), name).await,
+    let env = match destination(app, name, repository, &reference, before.as_deref(), sha).await {
+        Ok(Goes::To(env)) => env,
+        Ok(Goes::AsConfigured) => {
+            // As when it was pushed: a configuration that can't be used is told by a run.
+            let settings = match settings {
+                Ok(settings) => settings,
+                Err(_) => telling::settings_before(repository, before.as_deref(), name).await,
+            };
+            let Some(env) = settings.environment_of(branch).map(str::to_owned) else { return Ok(()) };
+            env
+        }
+        Err(why) => {
+            tracing::info!(app = name, branch, sha, why, "this head is not deployed");
+            return Ok(());
+        }
     };
-    let Some(env) = settings.environment_of(branch).map(str::to_owned) else { return Ok(()) };
     let claim = format!("catch-up:{name}:{branch}:{sha}:{}", Uuid::new_v4());
     let late = Late { sha: sha.to_owned(), env, actor: "catch-up".into(), claim };
     let _turn = app.git.turns.take(name).await;
-    match telling::trigger(&app.engine, repository, name, branch, &late).await {
+    match telling::trigger(&app.engine, repository, name, Some(branch), &late).await {
         Ok(run) => tracing::warn!(
             app = name, branch, sha, %run,
             "this head was pushed and no run was recorded for it; it is triggered now"

@@ -15,6 +15,7 @@
 
 mod catch_up;
 mod cgi;
+mod destination;
 mod gate;
 mod heads;
 mod hooks;

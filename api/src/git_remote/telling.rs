@@ -15,6 +15,7 @@ use landfall_stages::git::{self, GitError};
 use tokio::sync::mpsc::Sender;
 use tokio::time::error::Elapsed;
 
+use super::destination::destination;
 use super::heads::{READ_TIMEOUT, head};
 use super::protocol::{Told, Update};
 use super::pushes::Push;
@@ -22,6 +23,8 @@ use super::waiting::{Late, forget_deleted};
 use crate::error::ApiError;
 use crate::lines::EventLines;
 use crate::server::{App, bare_repository};
+use crate::sources::Goes;
+use crate::sources::refs::Reference;
 
 /// How pushes are named in the log.
 pub(super) const TRIGGER: &str = "git push";
@@ -65,8 +68,11 @@ impl Answer {
 }
 
 async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> Answer {
+    if let Some(tag) = update.reference.strip_prefix("refs/tags/").filter(|_| !is_nothing(&update.new)) {
+        return answer_tag(app, push, repository, update, tag).await;
+    }
     let Some(branch) = update.reference.strip_prefix("refs/heads/") else {
-        return Answer::line(format!("landfall: {}: only branches are deployed", update.reference));
+        return Answer::line(format!("landfall: {}: only branches and tags are deployed", update.reference));
     };
     if is_nothing(&update.new) {
         forget_deleted(app, &push.app, branch).await;
@@ -74,26 +80,20 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
             "landfall: branch {branch} deleted; nothing is deployed by that, and what is live stays live"
         ));
     }
+    let reference = Reference::Branch(branch.to_owned());
+    let old = Some(update.old.as_str()).filter(|old| !is_nothing(old));
+    let env = match destination(app, &push.app, repository, &reference, old, &update.new).await {
+        Ok(Goes::To(env)) => env,
+        Ok(Goes::AsConfigured) => match configured(push, repository, update, branch).await {
+            Ok(env) => env,
+            Err(lines) => return Answer { lines, ..Answer::default() },
+        },
+        Err(why) => return Answer::line(format!("landfall: nothing is deployed: {why}")),
+    };
     let mut answer = Answer::default();
-    let (settings, problem) = match read_config(repository, &update.new, &push.app).await {
-        Ok(settings) => (settings, None),
-        Err(problem) => (settings_before(repository, Some(&update.old), &push.app).await, Some(problem)),
-    };
-    let Some(env) = settings.environment_of(branch) else {
-        if let Some(problem) = problem {
-            answer.lines.push("landfall: this configuration can't be used:".into());
-            answer.lines.extend(problem.lines().map(|line| format!("  {line}")));
-        }
-        answer.lines.push(format!(
-            "landfall: branch {branch} is not deployed; `branches` of [on.push] names {}. \
-             Push to one of them, or add {branch} to it",
-            listed(&settings.deployed_branches().cloned().collect::<Vec<_>>())
-        ));
-        return answer;
-    };
     let late = Late {
         sha: update.new.clone(),
-        env: env.to_owned(),
+        env,
         actor: push.actor.clone(),
         // The id of the push is in it. Without, a branch that is set back and pushed forward again would be taken for a
         // repetition of the first push, and would never be deployed.
@@ -101,7 +101,7 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
     };
     let _turn = app.git.turns.take(&push.app).await;
     // A configuration that can't be used is told by the run, whose checkout fails with it: so there is a record.
-    match trigger(&app.engine, repository, &push.app, branch, &late).await {
+    match trigger(&app.engine, repository, &push.app, Some(branch), &late).await {
         Ok(run) => answer.run = Some(run),
         Err(error) if error.is_no_room() => {
             answer.lines = wait_for_room(app, &push.app, repository, branch, late, error).await;
@@ -129,6 +129,55 @@ async fn answer(app: &App, push: &Push, repository: &Path, update: &Update) -> A
         }
     }
     answer
+}
+
+/// Returns the environment that a branch goes to by the app's own configuration, or what its pusher is told.
+async fn configured(
+    push: &Push,
+    repository: &Path,
+    update: &Update,
+    branch: &str,
+) -> Result<String, Vec<String>> {
+    let (settings, problem) = match read_config(repository, &update.new, &push.app).await {
+        Ok(settings) => (settings, None),
+        Err(problem) => (settings_before(repository, Some(&update.old), &push.app).await, Some(problem)),
+    };
+    if let Some(env) = settings.environment_of(branch) {
+        return Ok(env.to_owned());
+    }
+    let mut lines = Vec::new();
+    if let Some(problem) = problem {
+        lines.push("landfall: this configuration can't be used:".into());
+        lines.extend(problem.lines().map(|line| format!("  {line}")));
+    }
+    lines.push(format!(
+        "landfall: branch {branch} is not deployed; `branches` of [on.push] names {}. \
+         Push to one of them, or add {branch} to it",
+        listed(&settings.deployed_branches().cloned().collect::<Vec<_>>())
+    ));
+    Err(lines)
+}
+
+/// Starts a run for a tag that the app is registered to deploy.
+async fn answer_tag(app: &App, push: &Push, repository: &Path, update: &Update, tag: &str) -> Answer {
+    let reference = Reference::Tag(tag.to_owned());
+    let env = match destination(app, &push.app, repository, &reference, None, &update.new).await {
+        Ok(Goes::To(env)) => env,
+        // No configuration of an app names tags.
+        Ok(Goes::AsConfigured) => return Answer::line(format!("landfall: tag {tag} is not deployed")),
+        Err(why) => return Answer::line(format!("landfall: nothing is deployed: {why}")),
+    };
+    let claim = format!("push:{}:{}:{}:{}:{}", push.app, update.reference, update.old, update.new, push.id);
+    let late = Late { sha: update.new.clone(), env, actor: push.actor.clone(), claim };
+    let _turn = app.git.turns.take(&push.app).await;
+    match trigger(&app.engine, repository, &push.app, None, &late).await {
+        Ok(run) => Answer { run: Some(run), ..Answer::default() },
+        Err(error) => Answer {
+            refused: true,
+            lines: vec![format!("landfall: NOT DEPLOYED: {}; push the tag again", error.told())],
+            run: None,
+        },
+    }
 }
 
 /// Lets a head that was refused wait for room, and returns what its pusher is told. Whoever calls it has the turn.
@@ -202,12 +251,12 @@ impl TriggerError {
     }
 }
 
-/// Starts a run for a branch's head. Durable when it returns. Whoever calls it has the app's turn.
+/// Starts a run for a branch's head, or for a tag. Durable when it returns. Whoever calls it has the app's turn.
 pub(super) async fn trigger(
     engine: &Engine,
     repository: &Path,
     app: &str,
-    branch: &str,
+    branch: Option<&str>,
     late: &Late,
 ) -> Result<RunId, TriggerError> {
     let Late { actor, claim, .. } = late;
@@ -215,12 +264,19 @@ pub(super) async fn trigger(
     Ok(engine.trigger(request, actor, Some(claim.as_str().into())).await?.run_id)
 }
 
-/// Returns what is asked of the engine for a branch's head.
-async fn request(repository: &Path, app: &str, branch: &str, late: &Late) -> Result<Trigger, GitError> {
-    let commit = git::commit(repository, &late.sha).await?;
+/// Returns what is asked of the engine for a branch's head, or for the commit that a tag marks.
+async fn request(
+    repository: &Path,
+    app: &str,
+    branch: Option<&str>,
+    late: &Late,
+) -> Result<Trigger, GitError> {
+    let marked = format!("{}^{{commit}}", late.sha);
+    let sha = git::resolve(repository, &marked).await?.unwrap_or_else(|| late.sha.clone());
+    let commit = git::commit(repository, &sha).await?;
     Ok(Trigger {
         lane: LaneId { app: app.to_owned(), env: late.env.clone() },
-        commit: landfall_engine::core::event::Commit { branch: Some(branch.to_owned()), ..commit },
+        commit: landfall_engine::core::event::Commit { branch: branch.map(str::to_owned), ..commit },
         repository: repository.display().to_string(),
         trigger: TRIGGER.into(),
         release_hold: false,

@@ -150,7 +150,7 @@ async fn ask(app: &App, name: &str, branch: &str, late: &Late) -> Asked {
             return Asked::Unanswered;
         }
     }
-    match telling::trigger(&app.engine, &repository, name, branch, late).await {
+    match telling::trigger(&app.engine, &repository, name, Some(branch), late).await {
         Ok(run) => {
             tracing::info!(app = name, branch, sha = late.sha, %run, "there is room: the run begins");
             Asked::Settled

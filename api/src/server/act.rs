@@ -11,7 +11,7 @@ use landfall_engine::core::command::Push;
 use landfall_engine::core::event::{Commit, Decision};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::RunId;
-use landfall_engine::{Claim, Terms};
+use landfall_engine::{Claim, Rollback, Terms};
 use landfall_stages::git::{self, GitError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -260,12 +260,15 @@ pub(super) async fn rollback(
     headers: HeaderMap,
     Body(request): Body<RollbackRequest>,
 ) -> Result<Response, ApiError> {
+    let name = app_name(&name)?;
+    let claim = once::claim(&headers, name, "rollback", &request)?;
     let env = env_name(request.env.as_deref().unwrap_or("production"))?.to_owned();
-    let lane = LaneId { app: app_name(&name)?.to_owned(), env };
+    let lane = LaneId { app: name.to_owned(), env };
     let reason = reason(request.reason)?;
-    let to = request.to.as_deref();
-    let run_id = app.engine.rollback(&lane, to, "api", &actor(&headers), &reason).await?;
-    Ok(linked(StatusCode::ACCEPTED, run_id))
+    let asked = Rollback { lane: &lane, to: request.to.as_deref(), trigger: "api", reason: &reason };
+    let triggered = app.engine.rollback_once(asked, &actor(&headers), claim).await?;
+    let status = if triggered.fresh { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok(linked(status, triggered.run_id))
 }
 
 /// What the changes of a run take.
