@@ -137,6 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         vault_key: None,
         proxy_listen: std::env::var("PROXY_LISTEN").ok().map(|address| address.parse()).transpose()?,
         adopt_proxy: false,
+        host_tests: false,
         edge: EdgeWish::default(),
         // The traffic proxy is a process of its own: the `landfall` binary beside this one.
         exe: std::env::current_exe()?.with_file_name("landfall"),

@@ -347,7 +347,7 @@ impl Client {
         self.answer(put.timeout(ANSWER_TIMEOUT), "registering an app").await.map(drop)
     }
 
-    /// Takes no more triggers of an app.
+    /// Forgets what an app was made known with.
     ///
     /// # Errors
     ///

@@ -56,6 +56,8 @@ pub struct ComposeOptions {
     pub adopt_proxy: bool,
     /// What else is wanted of the traffic proxy.
     pub edge: EdgeWish,
+    /// Apps may have their tests run on this machine, as this user.
+    pub host_tests: bool,
     /// The `landfall` binary, which is also the proxy.
     pub exe: PathBuf,
     /// How much the engine takes on.
@@ -159,8 +161,18 @@ impl Landfall {
         options: ComposeOptions,
         stages: impl FnOnce(FlaskStages) -> Arc<dyn StageExecutor>,
     ) -> Result<Self, ComposeError> {
-        let ComposeOptions { data, secrets, vault_key, proxy_listen, adopt_proxy, edge, exe, limits, store } =
-            options;
+        let ComposeOptions {
+            data,
+            secrets,
+            vault_key,
+            proxy_listen,
+            adopt_proxy,
+            edge,
+            host_tests,
+            exe,
+            limits,
+            store,
+        } = options;
         let Opened { store, outputs, report } = open_folder(data.clone(), store).await?;
         if let Some(damage) = &report.damage {
             return Err(ComposeError::Damaged { folder: data, damage: damage.to_string() });
@@ -174,7 +186,8 @@ impl Landfall {
             secrets: secrets.clone(),
             proxy_socket: proxy_dir.join(ADMIN_SOCKET),
             docker: None,
-        })?;
+        })?
+        .with_host_tests(host_tests);
         // Before anything is driven: a checkout that goes on may need a key.
         let keys = executor.repository_keys().clone();
         keys.begin(Ledger::of(&store.events(ledger_of(store.log_id())).await.map_err(EngineError::Read)?));

@@ -160,6 +160,7 @@ pub(crate) async fn create_at(
     output: &Output,
 ) -> Result<(), Stopped> {
     let image = image_of(order)?;
+    let files = SecretFiles::of(context, settings, settings.deploy.read_only)?;
     container::ensure_image(context, &image, &settings.registry, output).await?;
     let body = plan::candidate(order, settings, &image, env, port);
     let options = CreateContainerOptionsBuilder::default().name(name).build();
@@ -170,6 +171,7 @@ pub(crate) async fn create_at(
         Err(error) if is_conflict(&error) => {}
         Err(error) => return Err(refuse("making the container", &error)),
     }
+    files.lay_into(context, name).await?;
     match start(context, name).await? {
         Start::Started => Ok(()),
         Start::PortTaken => Err(Stopped::errored(format!("its port {port} was taken by something else"))),

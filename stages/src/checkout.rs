@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::facts::{Checkout, Facts};
+use landfall_engine::core::settings::Settings;
 use landfall_engine::ports::{Order, Output, Probe};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -135,7 +136,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
     match config::read_at_checkout(&context.source_dir(order.run.id), &order.run.lane.app) {
         // Before they are recorded.
-        Ok((settings, configured_by)) => match exposed(&context.secrets, &settings) {
+        Ok((settings, configured_by)) => match exposed_anywhere(context, order, &settings) {
             Some(leak) => Outcome::failed(format!("{configured_by}: {leak}")),
             None => Outcome::Succeeded(Facts::Checkout(Checkout {
                 tree: marker.tree,
@@ -145,6 +146,21 @@ fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
         },
         Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),
     }
+}
+
+/// Returns what to say when the configuration of any environment holds a secret itself: all of it is recorded.
+fn exposed_anywhere(context: &Context, order: &Order, settings: &Settings) -> Option<String> {
+    let app = &order.run.lane.app;
+    let of_file = exposed(&context.secrets, settings);
+    let named = settings.environments.named.keys();
+    of_file.or_else(|| {
+        named.into_iter().find_map(|env| {
+            let there = settings.clone().for_environment(env);
+            // A vault that can't be opened now has stopped this stage before it came here.
+            let own = context.secrets.for_app(app, Some(env)).ok();
+            exposed(own.as_ref().unwrap_or(&context.secrets), &there)
+        })
+    })
 }
 
 async fn missing(repository: &Path, sha: &str) -> Stopped {

@@ -26,6 +26,8 @@ pub struct Context {
     pub proxy: ProxyClient,
     /// The data folder; work folders are below it.
     pub data: PathBuf,
+    /// True: `[test] host = true` runs tests on this machine, as this user.
+    pub host_tests: bool,
 }
 
 impl Context {

@@ -108,8 +108,16 @@ impl FlaskStages {
             keys: RepositoryKeys::default(),
             proxy: ProxyClient::new(config.proxy_socket),
             data: config.data,
+            host_tests: false,
         };
         Ok(Self { context })
+    }
+
+    /// Returns the same, with tests on this machine for apps that ask for it, or without. Whoever can push to such an app
+    /// can then do on the machine whatever this user can.
+    #[must_use]
+    pub fn with_host_tests(self, host_tests: bool) -> Self {
+        Self { context: Context { host_tests, ..self.context } }
     }
 
     /// Returns the Docker engine, for a check before the first run.

@@ -44,6 +44,12 @@ const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Runs the tests, or follows or reads what is there already.
 pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
     let settings = match plan::settings(order) {
+        Ok(settings) if settings.test.host && !context.host_tests => {
+            return Outcome::failed(
+                "`[test] host = true` is not allowed here: whoever pushes would run commands on the server itself. Run the \
+                 tests in a container, or start the server with --allow-host-tests",
+            );
+        }
         Ok(settings) if settings.test.host => {
             return host_test::run(context, order, &settings.test, output).await;
         }

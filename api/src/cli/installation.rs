@@ -20,7 +20,8 @@ pub enum AppCommand {
     List(JsonArgs),
     /// Show what is known of an app, as JSON.
     Show(AppNameArgs),
-    /// Take no more triggers of an app. What it serves goes on serving, and its runs stay in the log.
+    /// Forget what an app was made known with: its forge is not heard and its URL not asked any more. What it serves
+    /// goes on serving, and its runs stay in the log.
     Rm(AppNameArgs),
 }
 

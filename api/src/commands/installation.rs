@@ -88,7 +88,7 @@ impl Installation {
         }
     }
 
-    /// Takes no more triggers of an app.
+    /// Forgets what an app was made known with.
     ///
     /// # Errors
     ///

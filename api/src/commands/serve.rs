@@ -67,6 +67,10 @@ pub struct ServeArgs {
     /// itself. Can be given several times.
     #[arg(long = "proxy-trust", value_name = "NET")]
     pub proxy_trusts: Vec<IpNet>,
+    /// Run tests on this machine for apps that say `[test] host = true`. Whoever can push to one can then do here whatever
+    /// the server's user can.
+    #[arg(long)]
+    pub allow_host_tests: bool,
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
@@ -129,6 +133,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
         vault_key: args.vault_key.clone(),
         proxy_listen: args.proxy_listen,
         adopt_proxy: args.adopt_proxy,
+        host_tests: args.allow_host_tests,
         edge: EdgeWish::Given(args.edge()),
         exe: exe.clone(),
         limits: args.limits.engine(),

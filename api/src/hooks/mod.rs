@@ -22,11 +22,11 @@ mod signature;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use landfall_engine::core::ledger::Registration;
 use landfall_engine::core::run::RunId;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::server::App;
+use crate::server::{App, Peer};
 
 use body::Room;
 use delivery::{Delivery, Event, Malformed};
@@ -161,15 +161,20 @@ pub struct Nothing {
 pub(crate) async fn receive(
     State(app): State<Arc<App>>,
     Path((forge, name)): Path<(String, String)>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let from = peer.map(|Extension(peer)| peer.client(&headers));
+    // Before any room is given to a body: a stranger may have a little of it, and not all of it.
+    app.hears(from)?;
     let forge = Forge::ALL.into_iter().find(|known| known.name() == forge).ok_or_else(|| {
         let known = Forge::ALL.map(Forge::name).join(", ");
         ApiError::NotFound(format!("there are no deliveries of {forge:?}; there are those of {known}"))
     })?;
-    let body = app.hooks.room.read(&headers, body).await?;
-    let registration = admit(&app, forge, &name, &headers, &body)?;
+    let read = app.hooks.room.read(&headers, body).await;
+    let admitted = read.and_then(|body| Ok((admit(&app, forge, &name, &headers, &body)?, body)));
+    let (registration, body) = admitted.inspect_err(|_| app.note_stranger(from))?;
     refuse_forms(&headers)?;
     let delivery = forge.read(&headers, &body).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))?;
     drop(body);

@@ -10,13 +10,14 @@ use axum::{Extension, Json};
 use landfall_engine::core::command::Push;
 use landfall_engine::core::event::{Commit, Decision};
 use landfall_engine::core::lane::LaneId;
+use landfall_engine::core::ledger::Source;
 use landfall_engine::core::run::RunId;
 use landfall_engine::{Claim, Rollback, Terms};
 use landfall_stages::git::{self, GitError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth::{Identity, actor, may_release};
+use super::auth::{Identity, actor, may_name_repositories, may_release};
 use super::describe::{AppPath, IdempotencyKey, IfMatch, RunPath};
 use super::extract::{Body, Id};
 use super::live::no_such_run;
@@ -33,7 +34,8 @@ const NO_REASON: &str = "no reason was given";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TriggerRequest {
-    /// Where the commit is: an absolute path or a URL. Default: what was pushed to the app's git remote.
+    /// Where the commit is: an absolute path or a URL. Default: where the app's commits come from. Only for the token of
+    /// an administrator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
     /// The full hash.
@@ -126,19 +128,12 @@ pub(super) async fn trigger(
     }
     let (repository, is_local) = match &request.repository {
         Some(given) => {
+            may_name_repositories(identity.as_deref())?;
             let checked = repository(given)?;
             let path = checked.strip_prefix("file://").unwrap_or(checked);
             (path.to_owned(), path.starts_with('/'))
         }
-        None => {
-            let own = bare_repository(&app.data, name);
-            if !own.is_dir() {
-                return Err(ApiError::NotFound(format!(
-                    "nothing was pushed to {name} yet: push first, or name a `repository`"
-                )));
-            }
-            (own.display().to_string(), true)
-        }
+        None => own_repository(&app, name)?,
     };
     let TriggerRequest { release_hold, trigger, .. } = request;
     let commit = match is_local {
@@ -154,6 +149,22 @@ pub(super) async fn trigger(
     let triggered = app.engine.trigger(push, &actor(&headers), claim).await?;
     let status = if triggered.fresh { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(linked(status, triggered.run_id))
+}
+
+/// Returns where an app's commits come from, and whether that is on this machine.
+fn own_repository(app: &App, name: &str) -> Result<(String, bool), ApiError> {
+    if let Some(Source::Git { url, .. }) =
+        app.engine.ledger().borrow().apps.get(name).map(|known| &known.source)
+    {
+        return Ok((url.clone(), false));
+    }
+    let own = bare_repository(&app.data, name);
+    match own.is_dir() {
+        true => Ok((own.display().to_string(), true)),
+        false => Err(ApiError::NotFound(format!(
+            "nothing was pushed to {name} yet: push first, or name a `repository`"
+        ))),
+    }
 }
 
 /// Finds the commit in a repository on this machine.

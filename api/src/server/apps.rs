@@ -155,11 +155,13 @@ impl ForgeRequest {
     fn checked(self) -> Result<Forge, ApiError> {
         let Self { kind, api, project, token } = self;
         let is_url = reqwest::Url::parse(&api).is_ok_and(|url| {
-            matches!(url.scheme(), "https" | "http") && url.username().is_empty() && url.password().is_none()
+            // The token goes there.
+            let is_sealed = url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(&url));
+            is_sealed && url.username().is_empty() && url.password().is_none()
         });
         if !is_url {
             return Err(ApiError::BadRequest(format!(
-                "`forge.api` is {:?}: expected the root of the forge's API without a password, such as \
+                "`forge.api` is {:?}: expected the root of the forge's API, with https and without a password, such as \
                  https://api.github.com",
                 landfall_stages::git::without_credentials(&api)
             )));
@@ -175,6 +177,16 @@ impl ForgeRequest {
         }
         let token = secret_name(&token).map(str::to_owned)?;
         Ok(Forge { kind, api: api.trim_end_matches('/').to_owned(), project, token })
+    }
+}
+
+fn is_this_machine(url: &reqwest::Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
+        None => false,
     }
 }
 
@@ -245,14 +257,15 @@ pub(super) async fn register(
     Ok((status, Json(known.into())))
 }
 
-/// `DELETE /v1/apps/{app}`: takes no more triggers of an app. What it serves goes on serving; its runs stay in the log.
+/// `DELETE /v1/apps/{app}`: forgets what an app was made known with: its forge is not heard and its URL not asked any
+/// more. It can still be pushed; what it serves goes on serving, and its runs stay in the log.
 #[utoipa::path(
     delete,
     path = "/apps/{app}",
     operation_id = "remove_app",
     tag = "apps",
     params(AppPath),
-    responses((status = 204, description = "The app takes no more triggers"), (status = 404))
+    responses((status = 204, description = "What the app was made known with is forgotten"), (status = 404))
 )]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,

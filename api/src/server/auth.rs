@@ -19,7 +19,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use landfall_engine::core::ledger::Scope;
+use landfall_engine::core::ledger::{Scope, ledger_of};
 
 use self::table::About;
 use super::App;
@@ -49,6 +49,7 @@ pub(super) async fn bearer(
     let identity = known(&app, token, from)?;
     if let Some((scope, about)) = asked_for(&request) {
         identity.may(scope)?;
+        is_a_run(&app, &about)?;
         may_ask(&app, &identity, about).await?;
     }
     if let Some(name) = identity.name() {
@@ -96,16 +97,31 @@ fn known(app: &App, token: &str, from: Option<IpAddr>) -> Result<Identity, ApiEr
         // Random, and known to whoever can read the data folder: nobody's guesses close the machine's own commands.
         return Ok(local);
     }
-    if let Some(wait) = from.and_then(|from| app.failed_logins.closed_for(from, now_ms)) {
-        return Err(ApiError::Limited { seconds: wait.as_secs().max(1) });
-    }
+    app.hears(from)?;
     Identity::of(app, token, now_ms).ok_or_else(|| {
         if let Some(from) = from.filter(|_| !token.is_empty()) {
-            app.failed_logins.note(from, now_ms);
+            app.note_stranger(Some(from));
             tracing::warn!(%from, "a token was refused");
         }
         ApiError::Unauthorized
     })
+}
+
+impl App {
+    /// Says no to an address that was wrong too often of late.
+    pub(crate) fn hears(&self, from: Option<IpAddr>) -> Result<(), ApiError> {
+        match from.and_then(|from| self.failed_logins.closed_for(from, self.now_ms())) {
+            Some(wait) => Err(ApiError::Limited { seconds: wait.as_secs().max(1) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that somebody there could not show who they are.
+    pub(crate) fn note_stranger(&self, from: Option<IpAddr>) {
+        if let Some(from) = from {
+            self.failed_logins.note(from, self.now_ms());
+        }
+    }
 }
 
 /// Returns what a request takes. None: there is no such route, so there is nothing to protect, and the answer says so.
@@ -115,7 +131,24 @@ fn asked_for(request: &Request) -> Option<(Scope, About)> {
         return Some((Scope::Read, About::Everything));
     }
     let route = matched.strip_prefix("/v1")?;
-    Some((table::needed(request.method(), route), table::about(route, request.uri())))
+    Some((table::needed(request.method(), route), table::about(request.method(), route, request.uri())))
+}
+
+/// Says no to what is no run: an id that is written so that others would read another one there, and the ledger's.
+fn is_a_run(app: &App, about: &About) -> Result<(), ApiError> {
+    let About::Run(text) = about else { return Ok(()) };
+    if text.contains('%') {
+        return Err(ApiError::BadRequest(format!(
+            "{text:?} is not the id of a run: expected a UUID, as it is"
+        )));
+    }
+    match run_in(text) {
+        Some(run_id) if run_id == ledger_of(app.engine.store().log_id()) => {
+            Err(super::live::no_such_run(run_id))
+        }
+        // The handler says what an id looks like.
+        _ => Ok(()),
+    }
 }
 
 async fn may_ask(app: &App, identity: &Identity, about: About) -> Result<(), ApiError> {
@@ -124,8 +157,7 @@ async fn may_ask(app: &App, identity: &Identity, about: About) -> Result<(), Api
         About::App(app) => Some(app),
         About::Run(run) => match run_in(&run) {
             Some(run_id) => app.engine.store().run(run_id).await?.map(|run| run.lane.app),
-            // The handler says what an id looks like.
-            None => return Ok(()),
+            None => None,
         },
         About::Server => return Ok(()),
         About::Everything => None,
@@ -159,6 +191,19 @@ fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
 /// Tells whether a text may stand in the log as who did it.
 pub(super) fn is_actor(name: &str) -> bool {
     plain_actor(name) == Some(name)
+}
+
+/// Tells whether a request may name any repository: whoever may has the machine's own keys for it, and its disk.
+pub(super) fn may_name_repositories(identity: Option<&Identity>) -> Result<(), ApiError> {
+    let identity = identity.ok_or(ApiError::Unauthorized)?;
+    match identity.may(Scope::Admin).is_ok() && identity.only().is_none() {
+        true => Ok(()),
+        false => Err(ApiError::Forbidden(
+            "only an administrator's token names a `repository`: leave it out, and the commit is looked for where the \
+             app's commits come from"
+                .into(),
+        )),
+    }
 }
 
 /// Tells whether a request may lift a hold: that is a decision about what is deployed, and no mere trigger.

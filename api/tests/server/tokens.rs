@@ -71,14 +71,45 @@ async fn a_token_of_one_app_opens_no_other_by_path_run_list_or_git() {
         ("/v1/apps/shop".into(), 200),
         ("/v1/apps/blog".into(), 403),
         ("/v1/apps/%73hop".into(), 403),
+        (format!("/v1/runs/{}", run_of(&blog).replace('-', "%2D")), 400),
+        (format!("/v1/runs/{}/events", run_of(&blog).replace('-', "%2d")), 400),
+        (format!("/v1/runs/{}", run_of(&blog).replacen('0', "%30", 1)), 400),
+        ("/v1/ledger".into(), 403),
         ("/v1/server".into(), 200),
     ] {
         assert_eq!(status(&server, &token, "GET", &path, json!({})).await, expected, "{path}");
+    }
+    // What it is for is its app, and neither the machine's disk and keys nor the secrets of the server.
+    for (method, path) in
+        [("POST", "/v1/apps/shop/runs"), ("PUT", "/v1/apps/shop"), ("DELETE", "/v1/apps/shop")]
+    {
+        let found = status(&server, &token, method, path, body.clone()).await;
+        assert_eq!(found, 403, "{method} {path}");
     }
     for (app, expected) in [("shop", 200), ("blog", 403)] {
         let url = format!("{}/git/{app}.git/info/refs?service=git-receive-pack", server.url);
         let answer = reqwest::Client::new().get(url).basic_auth("ada", Some(&token)).send().await.unwrap();
         assert_eq!(answer.status(), expected, "{app}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_ledger_is_no_run() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    token(&server, json!({ "label": "ci", "scope": "read" })).await;
+    let ledger = server.app.engine.store().log_id();
+    for (method, rest) in [
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/output"),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+        ("POST", "/abort"),
+    ] {
+        let (status, answer) = server.ask(method, &format!("/v1/runs/{ledger}{rest}"), json!({})).await;
+        assert_eq!(status, 404, "{method} {rest}: {answer}");
     }
     server.stop().await;
 }

@@ -33,7 +33,7 @@ pub enum LedgerEvent {
         /// All that is known of it now.
         registration: Box<Registration>,
     },
-    /// An app is served no more triggers. Its runs stay in the log.
+    /// What was known of an app is forgotten. Its runs stay in the log.
     AppRemoved {
         /// The app.
         app: String,

@@ -25,6 +25,7 @@ fn context() -> Context {
         secrets: Arc::new(Secrets::default()),
         proxy: ProxyClient::new("/nonexistent/admin.sock"),
         data: "/nonexistent".into(),
+        host_tests: false,
     }
 }
 

@@ -69,6 +69,7 @@ impl World {
             secrets: Arc::new(Secrets::new(values, None).unwrap()),
             proxy: ProxyClient::in_dir(dir.path()),
             data: dir.path().to_owned(),
+            host_tests: false,
         };
         Self { context, proxy, docker, _dir: dir }
     }

@@ -68,7 +68,8 @@ async fn a_former_container_that_is_gone_keeps_the_candidate_serving() {
     docker(&["rm", "-f", &former.container]);
     let outcome = roll_back(&world, &run).await;
     let RollbackOutcome::Errored { reason } = outcome else { panic!("{outcome:?}") };
-    let wanted = "is gone, and how it was configured can't be read: deploy 127.0.0.1:5000/edge@sha256:former again";
+    let wanted =
+        "is gone, and how it was configured can't be read: deploy 127.0.0.1:5000/edge@sha256:former again";
     assert!(reason.contains(wanted), "{reason}");
     assert_eq!(world.containers(), [format!("landfall-edge-{}+", run.id.short())]);
     assert_eq!(world.proxy.route().unwrap().generation, 7);

@@ -18,6 +18,17 @@ async fn on_host(world: &World, command: &str) -> Run {
 }
 
 #[tokio::test]
+async fn nothing_pushed_runs_on_the_host_unless_that_is_allowed() {
+    let world = World::new().with_host_tests(false);
+    let ran = world.dir.path().join("ran");
+    let run = on_host(&world, &format!("touch {}", ran.display())).await;
+    let (outcome, _) = world.tested_run(&run).await;
+    let reason = failure(outcome).reason;
+    assert!(reason.contains("--allow-host-tests"), "{reason}");
+    assert!(!ran.exists());
+}
+
+#[tokio::test]
 async fn green_tests_succeed_with_a_clean_environment_and_their_own_copy() {
     let world = World::new();
     let run = on_host(&world, "env; echo written >app.py; echo 'to stderr' >&2; printf 'no end'").await;

@@ -40,10 +40,20 @@ impl World {
             proxy_socket: dir.path().join("proxy/admin.sock"),
             docker: None,
         };
-        let world = Self { stages: FlaskStages::new(config).unwrap(), log_id: Uuid::new_v4(), dir };
+        let world = Self {
+            stages: FlaskStages::new(config).unwrap().with_host_tests(true),
+            log_id: Uuid::new_v4(),
+            dir,
+        };
         std::fs::create_dir(world.repository()).unwrap();
         world.git(&["init", "-q", "-b", "main"]);
         world
+    }
+
+    /// Allows or forbids tests on this machine.
+    pub(crate) fn with_host_tests(mut self, host_tests: bool) -> Self {
+        self.stages = self.stages.clone().with_host_tests(host_tests);
+        self
     }
 
     /// Returns stages on the same data that find no Docker engine.

@@ -5,10 +5,11 @@ use landfall_engine::core::ledger::Scope;
 
 /// Returns the scope that a request needs, by its method and its route below `/v1`.
 pub(super) fn needed(method: &Method, route: &str) -> Scope {
-    let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match route {
-        "/tokens" | "/tokens/{id}" | "/apps/{app}/secrets" | "/apps/{app}/secrets/{name}" => Scope::Admin,
-        _ if is_read => Scope::Read,
+        "/ledger" | "/tokens" | "/tokens/{id}" | "/apps/{app}/secrets" | "/apps/{app}/secrets/{name}" => {
+            Scope::Admin
+        }
+        _ if is_read(method) => Scope::Read,
         "/apps/{app}/runs" | "/runs/{id}/retry" => Scope::Trigger,
         "/apps/{app}/rollback"
         | "/apps/{app}/promote"
@@ -25,6 +26,10 @@ pub(super) fn needed(method: &Method, route: &str) -> Scope {
     }
 }
 
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
 /// What a request is about, for a token that is bound to one app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum About {
@@ -39,7 +44,12 @@ pub(super) enum About {
 }
 
 /// Returns what a request is about: the path says it, or `app` in the query of what is listed.
-pub(super) fn about(route: &str, uri: &Uri) -> About {
+///
+/// What an app is registered with names URLs and secrets of the whole server, so that is no matter of one app.
+pub(super) fn about(method: &Method, route: &str, uri: &Uri) -> About {
+    if route == "/apps/{app}" && !is_read(method) {
+        return About::Everything;
+    }
     // Inside a nest the prefix is gone from the path.
     let below = uri.path().strip_prefix("/v1").unwrap_or(uri.path());
     let named = route.split('/').zip(below.split('/')).find_map(|(pattern, given)| match pattern {
@@ -71,6 +81,7 @@ mod tests {
             (Method::GET, "/runs", Scope::Read),
             (Method::HEAD, "/runs/{id}", Scope::Read),
             (Method::GET, "/tokens", Scope::Admin),
+            (Method::GET, "/ledger", Scope::Admin),
             (Method::GET, "/apps/{app}/secrets", Scope::Admin),
             (Method::POST, "/apps/{app}/runs", Scope::Trigger),
             (Method::POST, "/runs/{id}/retry", Scope::Trigger),
@@ -87,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_bound_token_is_told_by_path_run_or_query_what_it_is_about() {
-        let about = |route, uri: &'static str| about(route, &Uri::from_static(uri));
+        let about = |route, uri: &'static str| about(&Method::GET, route, &Uri::from_static(uri));
         assert_eq!(about("/apps/{app}/runs", "/v1/apps/shop/runs"), About::App("shop".into()));
         assert_eq!(about("/runs/{id}/events", "/v1/runs/77/events"), About::Run("77".into()));
         assert_eq!(about("/runs", "/v1/runs?limit=3&app=shop"), About::App("shop".into()));
@@ -95,5 +106,7 @@ mod tests {
         assert_eq!(about("/apps", "/v1/apps?app=shop"), About::Everything);
         assert_eq!(about("/tokens/{id}", "/v1/tokens/77"), About::Everything);
         assert_eq!(about("/server", "/v1/server"), About::Server);
+        let put = |uri| super::about(&Method::PUT, "/apps/{app}", &Uri::from_static(uri));
+        assert_eq!(put("/v1/apps/shop"), About::Everything);
     }
 }
