@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use landfall::compose::{ComposeOptions, Landfall, Options};
+use landfall::compose::{ComposeOptions, EdgeWish, Landfall, Options};
 use landfall_engine::Limits;
-use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, Push, RollbackOutcome};
 use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::{Run, RunId};
 use landfall_engine::core::stage::Stage;
@@ -70,7 +70,7 @@ impl StageExecutor for StricterStages {
         self.flask.rollback(order, output).await
     }
 
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent> {
         self.flask.notify(order).await
     }
 
@@ -137,6 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         vault_key: None,
         proxy_listen: std::env::var("PROXY_LISTEN").ok().map(|address| address.parse()).transpose()?,
         adopt_proxy: false,
+        edge: EdgeWish::default(),
         // The traffic proxy is a process of its own: the `landfall` binary beside this one.
         exe: std::env::current_exe()?.with_file_name("landfall"),
         limits: Limits::default(),

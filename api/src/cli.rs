@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
+use ipnet::IpNet;
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
 use landfall_stages::secrets::KEY_VARIABLE;
@@ -23,6 +24,8 @@ pub use secret::{
 
 use crate::commands::hook::HookArgs;
 use crate::commands::serve::ServeArgs;
+use crate::logging::{LogFormat, log_filter};
+use crate::proxy::TlsOptions;
 use crate::retention::{KEEP, OLDER_THAN, span_ms};
 
 /// Takes a Flask app from git push to live, and remembers how.
@@ -49,9 +52,23 @@ pub struct Global {
     #[arg(long, global = true, env = "LANDFALL_SERVER", value_name = "URL")]
     #[arg(help_heading = EVERYWHERE, hide_env_values = true)]
     pub server: Option<String>,
-    /// Log more to stderr; twice for even more. LANDFALL_LOG takes a filter: debug,hyper=warn
+    /// File with the certificate (PEM) of the authority that signed the server's, beside those that the
+    /// system knows
+    #[arg(long, global = true, env = "LANDFALL_SERVER_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = EVERYWHERE, hide_env_values = true)]
+    pub server_ca: Option<PathBuf>,
+    /// Log more to stderr; twice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
+    /// What is logged: debug,hyper=warn
+    #[arg(long, global = true, env = "LANDFALL_LOG", value_name = "FILTER", value_parser = log_filter)]
+    #[arg(help_heading = EVERYWHERE, hide_env_values = true)]
+    pub log_filter: Option<String>,
+    /// How the log is written: for people, or a JSON object a line
+    #[arg(long, global = true, env = "LANDFALL_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    #[arg(help_heading = EVERYWHERE, hide_env_values = true, default_value_t = LogFormat::Pretty)]
+    #[arg(hide_default_value = true)]
+    pub log_format: LogFormat,
 }
 
 /// The heading of the options that every command takes.
@@ -106,7 +123,7 @@ pub enum Command {
     /// Deploy HEAD of a git repository, and show how it goes.
     Run(RunArgs),
     /// Take `git push`, answer over HTTP, and drive the runs.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List runs, newest first.
     Runs(RunsArgs),
     /// Show what is known about a run, and what it waits for.
@@ -721,6 +738,28 @@ pub struct ProxyArgs {
     /// Address for the traffic.
     #[arg(long, value_name = "ADDR", default_value_t = crate::compose::PROXY_LISTEN)]
     pub listen: SocketAddr,
+    /// Address for encrypted traffic. Default: none is taken.
+    #[arg(long, value_name = "ADDR", requires = "certs")]
+    pub tls_listen: Option<SocketAddr>,
+    /// Folder with the certificates of the hosts: HOST.crt with HOST.key, or HOST/fullchain.pem with
+    /// HOST/privkey.pem. They are read again when they change.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "tls_listen")]
+    pub certs: Option<PathBuf>,
+    /// Send plain requests to the encrypted address, for hosts that have a certificate.
+    #[arg(long, requires = "tls_listen")]
+    pub https_redirect: bool,
+    /// Network of a load balancer whose X-Forwarded headers are true, beside this machine itself. Can be
+    /// given several times.
+    #[arg(long = "trust", value_name = "NET")]
+    pub trusts: Vec<IpNet>,
+}
+
+impl ProxyArgs {
+    /// Returns how encrypted traffic is taken, if it is.
+    pub fn tls(&self) -> Option<TlsOptions> {
+        let (listen, certs) = self.tls_listen.zip(self.certs.clone())?;
+        Some(TlsOptions { listen, certs, redirect: self.https_redirect })
+    }
 }
 
 /// Print the version.

@@ -1,6 +1,6 @@
 //! A client of the HTTP API, for commands that speak with a running server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,7 +19,7 @@ use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
 use crate::server::{
     ACTOR_HEADER, AppDetail, AppLine, AppList, AppRequest, Because, LedgerPage, OutputList, OutputText,
-    RollbackRequest, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
+    RollbackRequest, RunEvents, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
     TriggerRequest,
 };
 
@@ -44,6 +44,14 @@ pub enum ClientError {
     Address {
         /// What was given.
         url: String,
+    },
+    /// The authority that is to be trusted is none. **Name its certificate.**
+    #[error("{} can't be trusted as an authority: {reason}; expected its certificate in PEM", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// It does not answer. **Start it, or mend the address.**
     #[error("the server {url} does not answer; is `landfall serve` running there?")]
@@ -115,14 +123,26 @@ impl Client {
     ///
     /// [`ClientError::Address`].
     pub fn new(url: &str, token: Token) -> Result<Self, ClientError> {
+        Self::trusting(url, token, None)
+    }
+
+    /// Returns a client that trusts one more authority than the system does: that of the PEM file.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Authority`] when the file can't be used, and [`ClientError::Address`].
+    pub fn trusting(url: &str, token: Token, authority: Option<&Path>) -> Result<Self, ClientError> {
         // Without a provider reqwest can't be built; a second install is refused and harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = url.trim_end_matches('/').to_owned();
         let is_http = reqwest::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        let builder = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = authority {
+            builder = builder.tls_certs_merge(certificates(path)?);
+        }
         match builder.build() {
             Ok(http) if is_http => {
                 let actor = std::env::var("USER").ok().filter(|user| user.is_ascii() && !user.is_empty());
@@ -190,12 +210,15 @@ impl Client {
     ///
     /// [`ClientError`].
     pub async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ClientError> {
-        #[derive(Deserialize)]
-        struct Events {
-            events: Vec<Envelope>,
+        let mut history = Vec::new();
+        let mut next = Some(0);
+        while let Some(after) = next {
+            let path = format!("/v1/runs/{run_id}/events?after={after}");
+            let page: RunEvents = self.get(&path, "reading a history").await?;
+            history.extend(page.events);
+            next = page.next;
         }
-        let answer: Events = self.get(&format!("/v1/runs/{run_id}/events"), "reading a history").await?;
-        Ok(answer.events)
+        Ok(history)
     }
 
     /// Follows a run from the event after `seen` on, to its end. Connections that break are taken up again by
@@ -507,6 +530,16 @@ impl Client {
 fn path_of_secret(app: &str, env: Option<&str>, name: &str) -> String {
     let env: Vec<_> = env.map(|env| ("env", env.to_owned())).into_iter().collect();
     with_query(&format!("/v1/apps/{app}/secrets/{}", escaped(name)), &env)
+}
+
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let wrong = |reason: String| ClientError::Authority { path: path.to_owned(), reason };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&text) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(wrong("it holds no certificate".into())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
 }
 
 /// Returns a path with a query behind it. What is passed here is ids, names and numbers; the rest is escaped.

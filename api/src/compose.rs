@@ -11,25 +11,35 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use landfall_engine::core::ledger::{Ledger, ledger_of};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, StageExecutor, SystemClock};
 use landfall_engine::{Engine, EngineError, Limits};
 use landfall_stages::executor::{FlaskStages, FlaskStagesConfig, SetupError};
+use landfall_stages::forge::Forges;
+use landfall_stages::notify::Notifier;
 use landfall_stages::proxy::{ADMIN_SOCKET, ProxyClient, ProxyInfo};
 use landfall_stages::secrets::{KeyPlace, Secrets, SecretsError, Vault};
+use landfall_stages::vitals::Vitals;
 use landfall_store::{DataDir, OpenError, Opened, OutputDir};
+use serde::{Deserialize, Serialize};
 
 pub use landfall_store::Options;
 
+use crate::metrics::Metrics;
+use crate::proxy::TlsOptions;
 use crate::proxy::kept::{adopt_running, watch_running};
-use crate::proxy::spawn::{SpawnError, Supervisor, ensure_running, keep_running};
+use crate::proxy::spawn::{SpawnError, Supervisor, Wanted, ensure_running, keep_running};
 
 /// Where the apps' traffic comes in when nobody ever said where.
 pub const PROXY_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Holds the address at which the proxy was last started, so that commands need not be told again.
 const LAST_ADDRESS: &str = "listen";
+
+/// Holds the rest of what the proxy was last started with.
+const LAST_EDGE: &str = "edge.json";
 
 /// What a composition is told.
 #[derive(Clone, Debug)]
@@ -44,12 +54,34 @@ pub struct ComposeOptions {
     pub proxy_listen: Option<SocketAddr>,
     /// Never starts a proxy: somebody else keeps one running on the folder `proxy` of the data folder.
     pub adopt_proxy: bool,
+    /// What else is wanted of the traffic proxy.
+    pub edge: EdgeWish,
     /// The `landfall` binary, which is also the proxy.
     pub exe: PathBuf,
     /// How much the engine takes on.
     pub limits: Limits,
     /// How the data folder is kept.
     pub store: Options,
+}
+
+/// What is wanted of the traffic proxy beside its address.
+#[derive(Clone, Debug, Default)]
+pub enum EdgeWish {
+    /// As it is, or was last: for commands that only pass by.
+    #[default]
+    AsBefore,
+    /// This, and it is remembered.
+    Given(Edge),
+}
+
+/// How the traffic proxy meets the world beside its plain address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// How it takes encrypted traffic, if it does.
+    pub tls: Option<TlsOptions>,
+    /// Networks whose forwarding headers it believes beside this machine's own.
+    #[serde(default)]
+    pub trusts: Vec<IpNet>,
 }
 
 /// Why a data folder could not be made to work. Each says what to do.
@@ -95,6 +127,16 @@ pub struct Landfall {
     pub proxy: ProxyInfo,
     /// The values behind names, and the vault.
     pub secrets: Secrets,
+    /// Sends the server's own notices.
+    pub notifier: Notifier,
+    /// Tells forges how runs stand.
+    pub forges: Forges,
+    /// What is counted of the log.
+    pub metrics: Arc<Metrics>,
+    /// Asks what the stages depend on.
+    pub vitals: Vitals,
+    /// Asks the proxy.
+    pub proxy_client: ProxyClient,
     supervisor: Supervisor,
 }
 
@@ -117,7 +159,7 @@ impl Landfall {
         options: ComposeOptions,
         stages: impl FnOnce(FlaskStages) -> Arc<dyn StageExecutor>,
     ) -> Result<Self, ComposeError> {
-        let ComposeOptions { data, secrets, vault_key, proxy_listen, adopt_proxy, exe, limits, store } =
+        let ComposeOptions { data, secrets, vault_key, proxy_listen, adopt_proxy, edge, exe, limits, store } =
             options;
         let Opened { store, outputs, report } = open_folder(data.clone(), store).await?;
         if let Some(damage) = &report.damage {
@@ -146,13 +188,16 @@ impl Landfall {
                     Some(listen) => listen,
                     None => usual_address(&proxy_dir).await,
                 };
-                let proxy = ensure_running(&proxy_dir, listen, &exe).await?;
+                let Edge { tls, trusts } = edge_of(&proxy_dir, edge);
+                let proxy = ensure_running(&proxy_dir, Wanted { listen, tls, trusts }, &exe).await?;
                 (proxy.clone(), keep_running(&proxy_dir, proxy, &exe))
             }
         };
         remember_address(&proxy_dir, proxy.listen);
+        let (notifier, forges) = (executor.notifier(), executor.forges());
+        let (metrics, vitals) = (Arc::<Metrics>::default(), executor.vitals());
         let parts = Parts {
-            store,
+            store: metrics.watch(store),
             executor: stages(executor),
             outputs: Arc::clone(&outputs) as _,
             clock: Arc::new(SystemClock),
@@ -160,7 +205,19 @@ impl Landfall {
         match Engine::start_within(parts, limits).await {
             Ok(engine) => {
                 keys.follow(engine.ledger());
-                Ok(Self { engine, outputs, secrets, proxy, supervisor })
+                let proxy_client = ProxyClient::in_dir(&proxy_dir);
+                Ok(Self {
+                    engine,
+                    outputs,
+                    proxy,
+                    secrets,
+                    notifier,
+                    forges,
+                    metrics,
+                    vitals,
+                    proxy_client,
+                    supervisor,
+                })
             }
             Err(error) => {
                 supervisor.shutdown().await;
@@ -219,6 +276,28 @@ async fn usual_address(proxy_dir: &Path) -> SocketAddr {
     }
     let last = std::fs::read_to_string(proxy_dir.join(LAST_ADDRESS));
     last.ok().and_then(|address| address.trim().parse().ok()).unwrap_or(PROXY_LISTEN)
+}
+
+/// Returns what is wanted of the proxy, and remembers what was given.
+fn edge_of(proxy_dir: &Path, wish: EdgeWish) -> Edge {
+    let path = proxy_dir.join(LAST_EDGE);
+    match wish {
+        EdgeWish::AsBefore => {
+            let last = std::fs::read(path).ok();
+            last.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        }
+        EdgeWish::Given(mut edge) => {
+            if let Some(tls) = &mut edge.tls {
+                tls.certs = absolute(&tls.certs);
+            }
+            let text = serde_json::to_vec(&edge).expect("addresses and paths are plain data");
+            let written = std::fs::create_dir_all(proxy_dir).and_then(|()| std::fs::write(path, text));
+            if let Err(error) = written {
+                tracing::warn!(%error, "how the proxy is to be started could not be written down for the next start");
+            }
+            edge
+        }
+    }
 }
 
 /// A convenience, so a disk that refuses it is no reason to stop.

@@ -75,7 +75,7 @@ pub(crate) const fn meaning(status: u16) -> Option<&'static str> {
     Some(match status {
         400 => "The request is wrong: mend what `detail` says",
         401 => "The token is missing or wrong",
-        403 => "The token does not allow this",
+        403 => "The token does not allow this, or the delivery is not signed",
         404 => "There is nothing of that name",
         408 => "The body did not arrive in time: send it again",
         409 => "The rules say no: `detail` says why",
@@ -83,7 +83,7 @@ pub(crate) const fn meaning(status: u16) -> Option<&'static str> {
         412 => "It moved on since the client looked: look again, then decide",
         413 => "The body is too long",
         415 => "The body is not said to be `application/json`",
-        422 => "The idempotency key stands for another request",
+        422 => "The idempotency key stands for another request, or what this needs is not there yet",
         429 => "Too much is asked for at once: ask again later",
         500 => "Something went wrong here: the server's log says what",
         503 => "Not now: ask again",

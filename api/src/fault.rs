@@ -124,7 +124,9 @@ impl From<ClientError> for Fault {
             (Some(409), _) => Self::Refused(error.to_string()),
             (Some(429), _) => Self::unavailable("the server took no new run", error),
             (Some(400..=499), _) => Self::Usage(error.to_string()),
-            (_, ClientError::Address { .. }) => Self::Usage(error.to_string()),
+            (_, ClientError::Address { .. } | ClientError::Authority { .. }) => {
+                Self::Usage(error.to_string())
+            }
             _ => Self::unavailable("the server did not do it", error),
         }
     }

@@ -7,21 +7,28 @@
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
 //! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
+//! - [`tls`]: encrypted connections, for the API and the traffic.
+//! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
 pub mod attest;
+pub mod checks;
 pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod compose;
 pub mod data_dir;
+pub mod disk_watch;
 pub mod error;
 pub mod fault;
 pub mod git_remote;
 pub mod hooks;
 pub mod limits;
 pub mod lines;
+pub mod logging;
+pub mod metrics;
+pub mod otlp;
 pub mod picture;
 pub mod proxy;
 pub mod retention;
@@ -29,3 +36,5 @@ pub mod server;
 pub mod server_config;
 pub mod service;
 pub mod sources;
+pub mod statuses;
+pub mod tls;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use landfall::cli::{Cli, Command};
 use landfall::fault::{Fault, USAGE};
-use landfall::picture::screen::{LogLines, colour_on};
-use tracing_subscriber::EnvFilter;
+use landfall::logging;
+use landfall::picture::screen::LogLines;
 
 fn main() -> ExitCode {
     // Before anything can open a TLS connection. It fails only when a provider is there already.
@@ -21,7 +21,11 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    log_to_stderr(&cli);
+    let usual = match cli.command {
+        Command::Serve(_) | Command::Proxy(_) => "info",
+        _ => "error",
+    };
+    logging::begin(&cli.global, usual);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return said(&Fault::io("could not start the runtime", error)),
@@ -41,22 +45,4 @@ fn said(fault: &Fault) -> ExitCode {
         let _ = write!(LogLines, "{message}");
     }
     ExitCode::from(fault.code())
-}
-
-/// Logs to stderr: `LANDFALL_LOG` decides, then `-v`, then what is usual for the command.
-fn log_to_stderr(cli: &Cli) {
-    let usual = match (cli.global.verbose, &cli.command) {
-        (0, Command::Serve(_) | Command::Proxy(_)) => "info",
-        (0, _) => "error",
-        (1, _) => "info",
-        (2, _) => "debug,hyper=info,h2=info,sled=info",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("LANDFALL_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| LogLines)
-        .with_ansi(colour_on(&std::io::stderr()))
-        .with_target(false)
-        .init();
 }

@@ -90,6 +90,7 @@ fn route(target: SocketAddr) -> Route {
         app: "shop".into(),
         env: "production".into(),
         host: None,
+        mount: None,
         generation: 1,
         target: Some(target),
         release: "sha256:aa".into(),

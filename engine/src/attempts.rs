@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::core::command::{Command, Outcome, RollbackOutcome};
+use crate::core::command::{Command, NotSent, Outcome, RollbackOutcome};
 use crate::core::effect::EffectKey;
 use crate::core::event::{Origin, OutputRef};
 use crate::core::run::Run;
@@ -225,8 +225,8 @@ pub(crate) async fn notify(shared: Arc<Shared>, order: NoticeOrder) -> Done {
     let sending = tokio::time::timeout(NOTICE_LIMIT, unpanicked(shared.parts.executor.notify(&order)));
     let receipt = match sending.await {
         Ok(Ok(receipt)) => receipt,
-        Ok(Err(panicked)) => Err(panicked),
-        Err(_) => Err(format!("the receiver gave no answer within {NOTICE_LIMIT:?}")),
+        Ok(Err(panicked)) => Err(NotSent::errored(panicked)),
+        Err(_) => Err(NotSent::errored(format!("the receiver gave no answer within {NOTICE_LIMIT:?}"))),
     };
     Done::Decide(Command::ReportNotice { notice: order.notice, attempt: order.attempt, receipt })
 }

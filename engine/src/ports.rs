@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
-use crate::core::command::{Outcome, RollbackOutcome};
+use crate::core::command::{NotSent, Outcome, RollbackOutcome};
 use crate::core::effect::EffectKey;
 use crate::core::event::{Envelope, Event, Found, OutputRef};
 use crate::core::lane::{Lane, LaneId};
@@ -197,6 +197,13 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Returns the run that claimed this name.
     async fn claimed(&self, claim: &str) -> Result<Option<RunId>, ReadError>;
 
+    /// Returns the place before the last so many events; 0: the end. A store that can't tell says the beginning, from
+    /// where it takes longer.
+    async fn near_end(&self, events: u64) -> Cursor {
+        let _ = events;
+        Cursor::start()
+    }
+
     /// Follows the log from a cursor on: what is recorded already, then what comes, each event once, in
     /// the order of the log. Ends when the store closes.
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>>;
@@ -364,7 +371,7 @@ pub trait StageExecutor: Send + Sync + fmt::Debug + 'static {
     async fn rollback(&self, order: &RollbackOrder, output: &Output) -> RollbackOutcome;
 
     /// Sends a notice and returns what the receiver said.
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String>;
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent>;
 
     /// Removes what nobody owns any more and returns a line for each thing removed; a dry sweep removes nothing.
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String>;

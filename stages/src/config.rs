@@ -23,6 +23,8 @@ pub use problem::Problem;
 pub use source::read_at_checkout;
 pub use source::read_at_commit;
 
+pub(crate) use section::nearest;
+
 use section::Section;
 
 /// The name of the file at the app's root.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::event::Origin;
 use landfall_engine::core::facts::{Candidate, Facts, Failure};
-use landfall_engine::core::settings::Settings;
+use landfall_engine::core::settings::{ProxySettings, Settings};
 use landfall_engine::ports::{Order, Output, Probe};
 
 use crate::candidate::{self, Found, Start, remove_container};
@@ -23,7 +23,7 @@ use crate::container;
 use crate::context::Context;
 use crate::health::{self, Unhealthy};
 use crate::plan;
-use crate::proxy::ProxyError;
+use crate::proxy::{ProxyError, Route};
 use crate::stopped::Stopped;
 
 /// How long reading the app's last lines may take; a red deploy without them is still red.
@@ -103,12 +103,17 @@ pub(crate) fn environment(
 async fn host_is_free(context: &Context, order: &Order, settings: &Settings) -> Result<(), Stopped> {
     let routes = context.proxy.routes().await.map_err(|error| Stopped::Errored(proxy_says(&error)))?;
     let lane = &order.run.lane;
-    let same_host = |host: &Option<String>| match (host, &settings.proxy.host) {
-        (Some(theirs), Some(ours)) => theirs.eq_ignore_ascii_case(ours),
-        (theirs, ours) => theirs.is_none() && ours.is_none(),
+    let ours = Route {
+        app: lane.app.clone(),
+        env: lane.env.clone(),
+        host: settings.proxy.host.clone(),
+        mount: settings.proxy.mount.clone(),
+        ..Route::default()
     };
     let holder = routes.iter().map(|status| &status.route).find(|route| {
-        route.target.is_some() && same_host(&route.host) && (&route.app, &route.env) != (&lane.app, &lane.env)
+        route.target.is_some()
+            && route.answers_for_the_same_as(&ours)
+            && (&route.app, &route.env) != (&lane.app, &lane.env)
     });
     let Some(holder) = holder else { return Ok(()) };
     let by = format!("{}/{}", holder.app, holder.env);
@@ -121,9 +126,17 @@ async fn host_is_free(context: &Context, order: &Order, settings: &Settings) -> 
             lane.env
         )));
     }
-    Err(Stopped::failed(match &settings.proxy.host {
-        Some(host) => format!("the host {host} belongs to {by}: give this app another `[proxy] host`"),
-        None => format!("{by} answers for every host without an app: give this app a `[proxy] host`"),
+    Err(Stopped::failed(match &settings.proxy {
+        ProxySettings { mount: Some(_), .. } => {
+            let place = ours.answers_for();
+            format!("{place} belongs to {by}: give this app another `[proxy] host` or `path_prefix`")
+        }
+        ProxySettings { host: Some(host), .. } => {
+            format!("the host {host} belongs to {by}: give this app another `[proxy] host`")
+        }
+        ProxySettings { host: None, .. } => {
+            format!("{by} answers for every host without an app: give this app a `[proxy] host`")
+        }
     }))
 }
 
@@ -178,8 +191,10 @@ async fn wait(
         }
         Err(Unhealthy::NoAnswer(reason)) => Err(Stopped::Errored(reason)),
         Err(Unhealthy::Red(reason)) => {
-            let failure = evidence(context, &container.name, reason).await;
+            let mut failure = evidence(context, &container.name, reason).await;
             output.line(&failure.reason);
+            // Before they are indented: a key of several lines is known by its lines as they are.
+            failure.tail = context.secrets.masker(Some(settings)).mask_lines(&failure.tail);
             failure.tail.iter().for_each(|line| output.line(&format!("    {line}")));
             Err(Stopped::Failed(Box::new(failure)))
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use landfall_engine::core::command::NotSent;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::command::RollbackOutcome;
 use landfall_engine::core::event::OutputRef;
@@ -31,9 +32,11 @@ use crate::deploy;
 use crate::docker::DockerError;
 use crate::docker::DockerHandle;
 use crate::evidence;
+use crate::forge::Forges;
 use crate::git::RepositoryKeys;
 use crate::go_live;
 use crate::notify;
+use crate::notify::Notifier;
 use crate::proxy::ProxyClient;
 use crate::public_smoke;
 use crate::push_image;
@@ -45,6 +48,7 @@ use crate::secrets::Secrets;
 use crate::smoke;
 use crate::sweep;
 use crate::test;
+use crate::vitals::Vitals;
 
 /// What the executor works with.
 #[derive(Debug)]
@@ -111,6 +115,21 @@ impl FlaskStages {
     /// Returns the Docker engine, for a check before the first run.
     pub fn docker(&self) -> &DockerHandle {
         &self.context.docker
+    }
+
+    /// Returns what asks whether that which the stages depend on answers.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::new(self.context.clone())
+    }
+
+    /// Returns what sends the server's own notices.
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(self.context.http.clone(), Arc::clone(&self.context.secrets))
+    }
+
+    /// Returns what tells forges how runs stand.
+    pub fn forges(&self) -> Forges {
+        Forges::new(self.context.http.clone(), Arc::clone(&self.context.secrets))
     }
 
     /// Returns the list of what opens the apps' repositories, which is empty at first.
@@ -262,8 +281,9 @@ impl StageExecutor for FlaskStages {
         }
     }
 
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
-        notify::run(&self.context.of(&order.run.lane).await?, order).await
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent> {
+        let context = self.context.of(&order.run.lane).await.map_err(NotSent::errored)?;
+        notify::run(&context, order).await
     }
 
     async fn sweep(&self, keep: &Keep) -> Result<Vec<String>, String> {

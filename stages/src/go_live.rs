@@ -88,6 +88,7 @@ fn route(order: &Order) -> Result<Route, String> {
         app: run.lane.app.clone(),
         env: run.lane.env.clone(),
         host: settings.proxy.host.clone(),
+        mount: settings.proxy.mount.clone(),
         generation: entry(order)?.generation,
         target: Some(candidate.address),
         release: image.digest.clone(),
@@ -109,12 +110,16 @@ async fn refused(context: &Context, order: &Order, entry: &LaneEntry, error: Pro
             ))
         }
         ProxyError::HostTaken { by } => {
-            let host = order.run.settings.as_ref().and_then(|settings| settings.proxy.host.clone());
-            Outcome::failed(match host {
-                Some(host) => format!(
+            let route = route(order).ok();
+            Outcome::failed(match route.as_ref().map(|route| (&route.host, &route.mount)) {
+                Some((_, Some(_))) => format!(
+                    "{} belongs to {by} already: give one of the two another `host` or `path_prefix` in [proxy]",
+                    route.map(|route| route.answers_for()).unwrap_or_default()
+                ),
+                Some((Some(host), None)) => format!(
                     "the host {host} belongs to {by} already: give one of the two another `host` in [proxy]"
                 ),
-                None => format!(
+                Some((None, None)) | None => format!(
                     "{by} has no `host` in [proxy] either, and only one app can answer for every host: name one"
                 ),
             })

@@ -1,5 +1,6 @@
 //! The switch on a proxy that pretends.
 
+use landfall_engine::core::settings::Mount;
 use landfall_engine::core::settings::Settings;
 use landfall_engine::core::stage::Stage;
 
@@ -38,6 +39,25 @@ async fn the_traffic_goes_to_the_candidate_under_the_promised_generation() {
     assert_eq!(route.target, Some(([127, 0, 0, 1], 20_001).into()));
     assert_eq!((route.generation, route.release.as_str()), (7, "sha256:new"));
     assert_eq!((route.run, route.host.as_deref()), (order.run.id.to_string(), Some("shop.example.com")));
+}
+
+#[tokio::test]
+async fn an_app_with_a_prefix_takes_that_part_of_the_host_and_no_more() {
+    let world = World::new().await;
+    let mut settings = Settings::default();
+    settings.proxy.host = Some("www.example.com".into());
+    settings.proxy.mount = Some(Mount { prefix: "/shop".into(), strip: true });
+    let order = go_live(settings.clone());
+    outcome(&world.context, &order).await;
+    assert_eq!(world.proxy.route().unwrap().mount, settings.proxy.mount);
+
+    world.proxy.set(None);
+    world.proxy.take_host("blog/production");
+    assert_eq!(
+        reason(outcome(&world.context, &order).await),
+        "www.example.com/shop belongs to blog/production already: give one of the two another `host` or \
+         `path_prefix` in [proxy]"
+    );
 }
 
 #[tokio::test]

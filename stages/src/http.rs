@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
+use reqwest::StatusCode;
 use reqwest::header::HOST;
 use reqwest::header::HeaderMap;
+use reqwest::header::RETRY_AFTER;
 
 use crate::proxy::PROBE_HEADER;
 
@@ -112,6 +114,35 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
     let text = deepest.map_or_else(|| "the request could not be sent".to_owned(), ToString::to_string);
     // "Connection refused (os error 111)": the number says nothing to people.
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// So much of an answer that is only quoted is read.
+const QUOTABLE_BYTES_MAX: usize = 4_096;
+
+/// Returns the beginning of a body as text; what can't be read is left out.
+pub(crate) async fn beginning(mut response: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while let Ok(Some(piece)) = response.chunk().await {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() >= QUOTABLE_BYTES_MAX {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Tells whether the same request may be answered otherwise later: it came too early, too often, or to a server that
+/// is in trouble. Any other refusal is an answer.
+pub(crate) fn may_change(status: StatusCode) -> bool {
+    let early_or_often =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    early_or_often || status.is_server_error()
+}
+
+/// Returns how long a server asks to be left alone. Those that say it with a date are taken not to have said it.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Returns a duration as it is written in `landfall.toml`.

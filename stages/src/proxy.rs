@@ -10,7 +10,9 @@
 mod client;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use landfall_engine::core::settings::Mount;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -31,11 +33,13 @@ pub const RUN_HEADER: &str = "landfall-run";
 const NAME_BYTES_MAX: usize = 100;
 /// The longest host name that DNS knows.
 const HOST_BYTES_MAX: usize = 253;
+/// The longest path prefix; more is no part of a site that people type.
+const PREFIX_BYTES_MAX: usize = 200;
 /// The longest release or run, so that a route stays a small record.
 const LABEL_BYTES_MAX: usize = 200;
 
 /// Where the traffic of one app and environment goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The app, as `landfall.toml` names it.
     pub app: String,
@@ -43,6 +47,9 @@ pub struct Route {
     pub env: String,
     /// The host name that this app answers for; `None` answers for every host that no other app has.
     pub host: Option<String>,
+    /// The part of the host's paths that is this app's; `None` is all that no other app has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Mount>,
     /// Rises with every switch; the compare-and-set of the proxy.
     pub generation: u64,
     /// The container's address; `None` serves nothing and remembers the generation.
@@ -64,6 +71,9 @@ impl Route {
             host.make_ascii_lowercase();
             host_is_plain(host)?;
         }
+        if let Some(mount) = &self.mount {
+            prefix_is_plain(&mount.prefix)?;
+        }
         label_is_plain("release", &self.release)?;
         label_is_plain("run", &self.run)?;
         match self.target {
@@ -71,6 +81,28 @@ impl Route {
             Some(_) if self.release.is_empty() => Err("a target needs the release it runs".into()),
             None if !self.release.is_empty() => Err("a release needs a target that runs it".into()),
             Some(_) | None => Ok(self),
+        }
+    }
+}
+
+impl Route {
+    /// Tells whether another route is for the same host and the same part of its paths.
+    pub fn answers_for_the_same_as(&self, other: &Self) -> bool {
+        let prefix = |route: &Self| route.mount.as_ref().map(|mount| mount.prefix.clone());
+        let same_host = match (&self.host, &other.host) {
+            (Some(ours), Some(theirs)) => ours.eq_ignore_ascii_case(theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        };
+        same_host && prefix(self) == prefix(other)
+    }
+
+    /// Names what the route answers for, for people: `shop.example.com/cart`, `every host without an app`.
+    pub fn answers_for(&self) -> String {
+        let prefix = self.mount.as_ref().map_or("", |mount| mount.prefix.as_str());
+        match &self.host {
+            Some(host) => format!("{host}{prefix}"),
+            None if prefix.is_empty() => "every host without an app".into(),
+            None => format!("{prefix} on every host without an app"),
         }
     }
 }
@@ -94,6 +126,19 @@ fn host_is_plain(host: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("host {host:?} is not a host name; write it without scheme, port and path"))
+}
+
+/// A prefix that means the same to everybody who reads the URL: whole names, nothing escaped, no way up.
+pub(crate) fn prefix_is_plain(prefix: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let whole = |part: &str| !part.is_empty() && part.bytes().all(plain) && part != "." && part != "..";
+    let fits = prefix.len() <= PREFIX_BYTES_MAX;
+    if fits && prefix.strip_prefix('/').is_some_and(|parts| parts.split('/').all(whole)) {
+        return Ok(());
+    }
+    Err(format!(
+        "path prefix {prefix:?} is not one: names of letters, digits, '-', '_', '.', '~', a '/' before each, none at the end"
+    ))
 }
 
 fn label_is_plain(what: &str, label: &str) -> Result<(), String> {
@@ -147,6 +192,24 @@ pub struct ReleaseTraffic {
     pub responses: Responses,
     /// Requests that the proxy had to answer itself, because the app did not.
     pub unanswered: u64,
+    /// How long the app's answers took to begin. A proxy of an older version does not say.
+    #[serde(default)]
+    pub times: AnswerTimes,
+}
+
+/// The upper bounds, in milliseconds, by which [`AnswerTimes`] counts; what took longer is counted by none.
+pub const ANSWER_TIME_BOUNDS_MS: [u64; 12] =
+    [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+
+/// How long answers took, from the request to the first byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerTimes {
+    /// All of them together, in microseconds.
+    pub sum_us: u64,
+    /// How many answers there were.
+    pub count: u64,
+    /// How many took longer than the bound before and no longer than this one, by [`ANSWER_TIME_BOUNDS_MS`].
+    pub within: Vec<u64>,
 }
 
 /// Answers counted by the class of their status.
@@ -175,6 +238,33 @@ pub struct ProxyInfo {
     pub listen: SocketAddr,
     /// When it began to serve. Wall clock, for people.
     pub started_at_ms: u64,
+    /// What it understands, see [`SPEAKS`]. One that does not say is of before there were mounts.
+    #[serde(default)]
+    pub speaks: u32,
+    /// How it takes encrypted traffic, when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsInfo>,
+    /// Networks whose forwarding headers it believes beside this machine's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusts: Vec<String>,
+}
+
+/// What a proxy of this version understands: 1 adds [`Route::mount`].
+pub const SPEAKS: u32 = 1;
+
+/// How a proxy takes encrypted traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsInfo {
+    /// Where, with the port it really got.
+    pub listen: SocketAddr,
+    /// The folder of the certificates.
+    pub certs: PathBuf,
+    /// Whether what comes unencrypted is sent there.
+    pub redirect: bool,
+    /// The hosts that have a certificate now.
+    pub hosts: Vec<String>,
+    /// Certificates that could not be read, in words. The ones before them stay in use.
+    pub problems: Vec<String>,
 }
 
 /// The answer to a switch that was not refused.
@@ -228,6 +318,7 @@ mod tests {
             app: "shop".into(),
             env: "production".into(),
             host: Some("Shop.Example.com".into()),
+            mount: None,
             generation: 7,
             target: Some(([127, 0, 0, 1], 9001).into()),
             release: "sha256:aa".into(),
@@ -272,6 +363,23 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&route()).unwrap(), text);
         assert_eq!(serde_json::from_str::<Route>(text).unwrap(), route());
+    }
+
+    #[test]
+    fn a_prefix_that_two_readers_could_take_differently_is_refused() {
+        for prefix in ["", "/", "shop", "/shop/", "//shop", "/shop/..", "/sh%6Fp", "/a b", "/./a", "/ü"] {
+            refused(|route| route.mount = Some(Mount { prefix: prefix.into(), strip: true }));
+        }
+        let mount = Some(Mount { prefix: "/team-1/shop_2.x".into(), strip: false });
+        assert!(Route { mount, ..route() }.checked().is_ok());
+    }
+
+    #[test]
+    fn the_text_of_a_mounted_route_is_pinned() {
+        let mounted = Route { mount: Some(Mount { prefix: "/shop".into(), strip: true }), ..route() };
+        let text = serde_json::to_string(&mounted).unwrap();
+        assert!(text.contains(r#""mount":{"prefix":"/shop","strip":true},"generation":7"#), "{text}");
+        assert_eq!(serde_json::from_str::<Route>(&text).unwrap(), mounted);
     }
 
     #[test]

@@ -61,7 +61,8 @@ async fn serves(
     address: SocketAddr,
     digest: &str,
 ) -> Result<SmokePassed, Stopped> {
-    let path = settings.proxy.healthcheck.path.as_str();
+    let path = settings.proxy.public_path(&settings.proxy.healthcheck.path);
+    let path = path.as_ref();
     let host = settings.proxy.host.as_deref();
     let limit = Duration::from_millis(HTTP_CHECK_LIMIT_MS);
     let asked = Instant::now();

@@ -144,6 +144,21 @@ async fn ask(
     Err(last.unwrap_or_else(|| Stopped::errored(format!("the registry {host} was not asked"))))
 }
 
+/// Asks a registry whether it is one. A login that it wants is an answer, too.
+pub(crate) async fn answers(context: &Context, host: &str) -> Result<(), String> {
+    let api = if host == HUB { HUB_API } else { host };
+    let mut last = format!("the registry {host} was not asked");
+    for scheme in schemes(host) {
+        match context.http.get(format!("{scheme}://{api}/v2/")).timeout(ANSWER_LIMIT).send().await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => return Ok(()),
+            Ok(response) => last = format!("the registry {host} answered {} for /v2/", response.status()),
+            Err(error) => last = no_answer(host, &error).reason().to_owned(),
+        }
+    }
+    Err(last)
+}
+
 /// Docker speaks plain http with registries on this machine and nowhere else, and so do we.
 fn schemes(host: &str) -> &'static [&'static str] {
     if is_loopback(host) { &["http", "https"] } else { &["https"] }

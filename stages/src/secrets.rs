@@ -25,7 +25,9 @@ use std::sync::Arc;
 use landfall_engine::core::settings::Settings;
 use zeroize::Zeroizing;
 
+use crate::notify::Channel;
 pub(crate) use exposed::exposed;
+
 pub use masker::MaskedWriter;
 pub use masker::Masker;
 pub use masker::SECRET_CHARS_MIN;
@@ -257,11 +259,8 @@ pub fn read_env_file(file: &Path) -> Result<Vec<(String, Zeroizing<String>)>, Se
 /// Returns the names of all secrets that the settings mention.
 fn names_in(settings: &Settings) -> BTreeSet<String> {
     let channels = settings.notify.developer.iter().chain(&settings.notify.ops);
-    // What stands behind any other kind of channel is the name of the secret that holds its address.
-    let in_channels = channels.filter_map(|channel| match channel.split_once(':') {
-        Some(("email", _)) | None => None,
-        Some((_, secret)) => Some(secret),
-    });
+    let in_channels =
+        channels.filter_map(|channel| Channel::parse(channel).ok()).flat_map(|channel| channel.secrets());
     let in_files = settings.env.files.values();
     let listed = settings.env.secret.iter().chain(&settings.build.secrets).chain(&settings.registry.password);
     listed.chain(in_files).map(String::as_str).chain(in_channels).map(str::to_owned).collect()

@@ -102,6 +102,10 @@ impl EventStore for MemoryStore {
         Ok(self.locked().view.claims.get(claim).copied())
     }
 
+    async fn near_end(&self, events: u64) -> Cursor {
+        cursor(self.length.borrow().saturating_sub(events), self.log_id)
+    }
+
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {
         let log_id = self.log_id;
         let from = match seen(&from, log_id) {

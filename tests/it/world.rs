@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use landfall_engine::core::command::{Outcome, Push, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, Push, RollbackOutcome};
 use landfall_engine::core::event::{Commit, OutputRef};
 use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, PushedImage, SmokePassed, SmokeReport, Switched, TestCounts,
@@ -408,7 +408,7 @@ impl StageExecutor for World {
         }
     }
 
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent> {
         self.effect(order.key.as_str(), |things| {
             *things.notices.entry(order.key.as_str().to_owned()).or_default() += 1;
         })

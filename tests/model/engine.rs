@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use landfall_engine::core::command::{Command, Rejected, Relaunch, RollbackOutcome};
+use landfall_engine::core::command::{Command, NotSent, Rejected, Relaunch, RollbackOutcome};
 use landfall_engine::core::effect::Effect;
 use landfall_engine::core::event::{Decision, Event, Origin};
 use landfall_engine::core::lane::Lane;
@@ -834,7 +834,7 @@ fn command(history: &History, app: App, asking: Asking) -> Command {
         Answer::Superseded(by) => Command::Supersede { by: facts::run_id(by) },
         Answer::Noticed(_) | Answer::Due => match (history.fold(began).owed.clone(), answer) {
             (Some(Effect::Notify { notice, attempt }), Answer::Noticed(sent)) => {
-                let receipt = if sent { Ok("200".into()) } else { Err("503".into()) };
+                let receipt = if sent { Ok("200".into()) } else { Err(NotSent::errored("503")) };
                 Command::ReportNotice { notice, attempt, receipt }
             }
             (Some(Effect::BeginNotice(notice) | Effect::WaitForNotice(notice, _)), _) => {

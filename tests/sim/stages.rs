@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use fastrand::Rng;
-use landfall_engine::core::command::{Outcome, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, RollbackOutcome};
 use landfall_engine::core::effect::EffectKey;
 use landfall_engine::core::event::{Origin, OutputRef};
 use landfall_engine::core::facts::{
@@ -624,10 +624,10 @@ impl StageExecutor for SimStages {
         }
     }
 
-    async fn notify(&self, order: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, order: &NoticeOrder) -> Result<String, NotSent> {
         self.begins(&order.key, order.notice.to_string(), 0);
         self.die_of(&order.run, Poison::Notice).await;
-        self.ask(Op::Notify(order.key.as_str().to_owned())).await?;
+        self.ask(Op::Notify(order.key.as_str().to_owned())).await.map_err(NotSent::errored)?;
         Ok("200".into())
     }
 

@@ -26,6 +26,7 @@ pub mod show;
 pub mod source;
 pub mod stdout;
 pub mod target;
+pub mod telling;
 pub mod through;
 pub mod token;
 pub mod verify;
@@ -47,7 +48,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
     let Cli { global, command } = cli;
     match command {
         Command::Run(args) => run::run(&global, args).await,
-        Command::Serve(args) => serve::run(&global, args).await,
+        Command::Serve(args) => serve::run(&global, *args).await,
         Command::Hook(args) => hook::run(args),
         Command::Runs(args) => runs::run(&global, args).await,
         Command::Show(args) => show::run(&global, args).await,

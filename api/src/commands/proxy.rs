@@ -10,7 +10,8 @@ use crate::proxy::{self, ProxyOptions};
 ///
 /// [`Fault::Unavailable`] when the address or the folder can't be had.
 pub async fn run(args: ProxyArgs) -> Result<u8, Fault> {
-    let ProxyArgs { dir, listen } = args;
-    proxy::run(ProxyOptions { dir, listen }).await.map_err(Fault::not_had)?;
+    let tls = args.tls();
+    let ProxyArgs { dir, listen, trusts, .. } = args;
+    proxy::run(ProxyOptions { dir, listen, tls, trusts }).await.map_err(Fault::not_had)?;
     Ok(0)
 }

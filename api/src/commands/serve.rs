@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
+use ipnet::IpNet;
 use landfall_stages::secrets::KEY_VARIABLE;
 use landfall_store::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,18 +14,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::data_folder;
 use super::stdout;
+use super::telling::{Telling, TellingArgs};
 use super::world::said;
+use crate::checks;
 use crate::cli::Global;
-use crate::compose::{ComposeOptions, Landfall};
+use crate::compose::{ComposeOptions, Edge, EdgeWish, Landfall};
 use crate::data_dir::{ServerNote, TOKEN_VARIABLE, Token, server_token};
 use crate::fault::Fault;
-use crate::git_remote::{GitRemote, HookError};
-use crate::hooks::Hooks;
+use crate::git_remote::HookError;
 use crate::limits::LimitArgs;
-use crate::server::{App, FailedLogins, Places, Server, serve_app};
+use crate::otlp::Exporter;
+use crate::proxy::TlsOptions;
+use crate::server::{App, Checks, PROTOCOLS, Server, Vitals, serve_app};
 use crate::server_config::{SERVER_CONFIG, ServerConfig};
 use crate::service;
-use crate::sources::Sources;
+use crate::tls::{Acceptor, Certificates, Origin};
 
 /// The exit code of a server whose log takes no more events: a supervisor may start it again.
 const HALTED: u8 = 70;
@@ -36,9 +40,33 @@ pub struct ServeArgs {
     /// Address of the HTTP API and the git remote.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     pub listen: SocketAddr,
+    /// Certificate (PEM) with which the API and the git remote are encrypted; it is read again when it changes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Address at which /metrics, /healthz and /readyz are answered to whoever can reach it. Without it
+    /// /metrics takes the token.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Address at which the apps are reached. Default: the one they have, or had last; else 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR")]
     pub proxy_listen: Option<SocketAddr>,
+    /// Address at which the apps are reached encrypted. Default: nowhere.
+    #[arg(long, value_name = "ADDR", requires = "proxy_certs")]
+    pub proxy_tls_listen: Option<SocketAddr>,
+    /// Folder with the certificates of the apps' hosts: HOST.crt with HOST.key, or HOST/fullchain.pem with
+    /// HOST/privkey.pem. They are read again when they change.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "proxy_tls_listen")]
+    pub proxy_certs: Option<PathBuf>,
+    /// Send plain requests for the apps to the encrypted address, for hosts that have a certificate.
+    #[arg(long, requires = "proxy_tls_listen")]
+    pub proxy_https_redirect: bool,
+    /// Network of a load balancer whose X-Forwarded headers the apps may believe, beside this machine
+    /// itself. Can be given several times.
+    #[arg(long = "proxy-trust", value_name = "NET")]
+    pub proxy_trusts: Vec<IpNet>,
     /// File with secrets, NAME=value a line. Secrets are also read from the environment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secrets: Option<PathBuf>,
@@ -59,6 +87,9 @@ pub struct ServeArgs {
     /// File with the apps of this server, `[apps.NAME]` with the fields of `PUT /v1/apps/NAME`.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Who is told what.
+    #[command(flatten)]
+    pub telling: TellingArgs,
     /// How much is taken on.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -68,7 +99,8 @@ const SERVE_HELP: &str = "\
 The first push to http://…/git/APP.git makes the app. Every run that was open when the server last ended
 goes on. SIGTERM and Ctrl-C end it in order; the apps' traffic is carried on by the proxy process.
 
-Nothing is encrypted: to be reached from elsewhere, put a proxy with HTTPS in front of it.
+To be reached from elsewhere, give it a certificate (--tls-cert, --tls-key), or put a proxy with HTTPS in
+front of it. Where runs are to be seen as traces, OTEL_EXPORTER_OTLP_ENDPOINT names their collector.
 
 Exit codes: 0 stopped, 70 the event log takes no more events, 69 something was not to be had.
 
@@ -89,13 +121,14 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
         std::env::current_exe().map_err(|error| Fault::io("could not tell which program this is", error))?;
     let config = args.config.as_deref().map(ServerConfig::read).transpose().map_err(not_started)?;
     // Before anything else: a port that is taken must not have started a proxy.
-    let server = Server::bind(args.listen).await.map_err(not_started)?;
+    let server = doors(&args).await?;
     let options = ComposeOptions {
         data: data.clone(),
         secrets: args.secrets.clone(),
         vault_key: args.vault_key.clone(),
         proxy_listen: args.proxy_listen,
         adopt_proxy: args.adopt_proxy,
+        edge: EdgeWish::Given(args.edge()),
         exe: exe.clone(),
         limits: args.limits.engine(),
         store: args.limits.store(),
@@ -105,10 +138,34 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<u8, Fault> {
             "the restored folder is taken over; runs that were open go on, containers of runs that are not in its log are removed",
         );
     }
+    args.telling.check()?;
     let landfall = Landfall::open(options).await.map_err(not_started)?;
     let served = serve(&landfall, server, &data, &exe, &args, config.unwrap_or_default(), signals).await;
     landfall.shutdown().await;
     served
+}
+
+/// Takes the ports. A certificate that can't be used is found here.
+async fn doors(args: &ServeArgs) -> Result<Server, Fault> {
+    let mut server = Server::bind(args.listen).await.map_err(not_started)?;
+    if let Some((cert, key)) = args.tls_cert.clone().zip(args.tls_key.clone()) {
+        let certificates = Certificates::open(Origin::Pair { cert, key }).map_err(not_started)?;
+        let acceptor = Acceptor::new(certificates, &PROTOCOLS);
+        server = server.encrypted(acceptor).await.map_err(not_started)?;
+    }
+    match args.metrics_listen {
+        Some(address) => server.monitored(address).await.map_err(not_started),
+        None => Ok(server),
+    }
+}
+
+impl ServeArgs {
+    fn edge(&self) -> Edge {
+        let tls = self.proxy_tls_listen.zip(self.proxy_certs.clone());
+        let redirect = self.proxy_https_redirect;
+        let tls = tls.map(|(listen, certs)| TlsOptions { listen, certs, redirect });
+        Edge { tls, trusts: self.proxy_trusts.clone() }
+    }
 }
 
 async fn serve(
@@ -122,22 +179,16 @@ async fn serve(
 ) -> Result<u8, Fault> {
     let given = std::env::var(TOKEN_VARIABLE).ok();
     let (token, origin) = server_token(data, given, args.token_file.as_deref()).map_err(not_started)?;
+    let exporter = Exporter::from_environment(landfall.engine.store(), data).map_err(not_started)?;
+    let certificates = server.acceptor().map(|acceptor| Arc::clone(acceptor.certificates()));
     let local = Token::random();
     let stop = CancellationToken::new();
-    let app = Arc::new(App {
-        engine: landfall.engine.clone(),
-        outputs: Arc::clone(&landfall.outputs),
-        data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
-        tokens: vec![token],
-        local: local.clone(),
-        failed_logins: FailedLogins::default(),
-        secrets: landfall.secrets.clone(),
-        git: GitRemote::prepare(data, exe).map_err(not_started)?,
-        sources: Sources::new(data, landfall.secrets.clone()),
-        hooks: Hooks::default(),
-        places: Places::default(),
-        stop: stop.clone(),
-    });
+    let telling = Telling::begin(landfall, data, &args.telling, &stop).await;
+    let (engine, outputs, secrets) =
+        (landfall.engine.clone(), Arc::clone(&landfall.outputs), landfall.secrets.clone());
+    let vitals = vitals(landfall, certificates.clone());
+    let app = App::new(engine, outputs, data, exe, vec![token], secrets, vitals).map_err(not_started)?;
+    let app = Arc::new(App { local: local.clone(), statuses: telling.statuses(), stop: stop.clone(), ..app });
     for (name, known) in config.apps {
         app.registers(&name, known, SERVER_CONFIG).await.map_err(|error| {
             Fault::Usage(format!(
@@ -146,12 +197,18 @@ async fn serve(
             ))
         })?;
     }
-    let url = url_of(server.address());
-    let _note = ServerNote::write(&url, &local, data).map_err(not_started)?;
+    let for_commands = format!("http://{}", on_this_machine(server.address_for_commands()));
+    let _note = ServerNote::write(&for_commands, &local, data).map_err(not_started)?;
+    let greeting = greeting(&server, &origin, data, landfall);
+    let is_encrypted = certificates.is_some();
+    if let Some(certificates) = certificates {
+        tokio::spawn(certificates.follow(stop.clone()));
+    }
+    let tracing = exporter.map(|exporter| tokio::spawn(exporter.run(stop.clone())));
     let mut serving = tokio::spawn(serve_app(server, app));
     // Whoever reads stdout may have gone; that is no reason not to serve.
-    let _ = stdout::print(&greeting(&url, &origin, data, landfall));
-    warn_when_open_to_others(args.listen);
+    let _ = stdout::print(&greeting);
+    warn_when_open_to_others(args.listen, is_encrypted);
     service::ready();
     let code = tokio::select! {
         () = signals.any() => 0,
@@ -160,13 +217,25 @@ async fn serve(
             said("free the disk or mend it, then start again: what was recorded goes on, and nothing is done twice");
             HALTED
         }
-        ended = &mut serving => return outcome(ended, 0),
+        ended = &mut serving => {
+            stop.cancel();
+            telling.finished().await;
+            return outcome(ended, 0);
+        }
     };
     service::stopping();
     tracing::info!("stopping: no one new is served, answers are finished");
     stop.cancel();
+    let ended = async {
+        let ended = (&mut serving).await;
+        if let Some(tracing) = tracing {
+            // What it has not sent is sent after the next start.
+            let _ = tracing.await;
+        }
+        ended
+    };
     tokio::select! {
-        ended = &mut serving => outcome(ended, code),
+        ended = async { (ended.await, telling.finished().await) } => outcome(ended.0, code),
         () = signals.any() => {
             said("asked twice: stopping at once");
             Ok(code)
@@ -182,35 +251,52 @@ fn outcome(ended: Result<Result<(), HookError>, JoinError>, code: u8) -> Result<
     }
 }
 
-fn greeting(url: &str, token: &str, data: &Path, landfall: &Landfall) -> String {
+fn vitals(landfall: &Landfall, certificates: Option<Arc<Certificates>>) -> Vitals {
+    let checks = checks::all(&landfall.vitals, landfall.engine.store(), certificates.clone());
+    Vitals {
+        metrics: Arc::clone(&landfall.metrics),
+        checks: Checks::new(checks),
+        proxy: Some(landfall.proxy_client.clone()),
+        certificates,
+    }
+}
+
+fn greeting(server: &Server, token: &str, data: &Path, landfall: &Landfall) -> String {
+    let scheme = if server.acceptor().is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", on_this_machine(server.address()));
+    let metrics =
+        server.address_for_monitoring().map(|address| format!("  metrics  http://{address}/metrics\n"));
+    let encrypted = landfall.proxy.tls.as_ref().map(|tls| format!(" and https://{}", tls.listen));
     format!(
         "landfall {} serves {url}\n  \
          data     {}\n  \
          token    {token}\n  \
-         push to  {url}/git/APP.git  (any user name, the token as password)\n  \
-         traffic  http://{}\n",
+         push to  {url}/git/APP.git  (any user name, the token as password)\n\
+         {}  traffic  http://{}{}\n",
         env!("CARGO_PKG_VERSION"),
         data.display(),
+        metrics.unwrap_or_default(),
         landfall.proxy.listen,
+        encrypted.unwrap_or_default(),
     )
 }
 
-fn warn_when_open_to_others(listen: SocketAddr) {
-    if !listen.ip().is_loopback() {
+fn warn_when_open_to_others(listen: SocketAddr, is_encrypted: bool) {
+    if !listen.ip().is_loopback() && !is_encrypted {
         said(&format!(
             "warning: {listen} can be reached from other machines, and nothing is encrypted: whoever listens in has \
-             the token. Put a proxy with HTTPS in front, or listen on 127.0.0.1"
+             the token. Give it a certificate with --tls-cert, put a proxy with HTTPS in front, or listen on 127.0.0.1"
         ));
     }
 }
 
-/// Returns where clients on this machine reach the server.
-fn url_of(address: SocketAddr) -> String {
+/// Returns where clients on this machine reach what listens there.
+fn on_this_machine(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    format!("http://{address}")
+    address
 }
 
 fn not_started(error: impl Into<landfall_engine::ports::BoxError>) -> Fault {

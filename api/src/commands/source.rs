@@ -272,7 +272,8 @@ pub fn named_server(global: &Global) -> Result<Option<Client>, Fault> {
         .map_err(|_| Fault::Usage(format!("{TOKEN_VARIABLE} is not set: it must hold the token of {url}")))?;
     let usage = |error: &dyn std::error::Error| Fault::Usage(error.to_string());
     let token = Token::parse(&token, &format!("${TOKEN_VARIABLE}")).map_err(|error| usage(&error))?;
-    Client::new(url, token).map(Some).map_err(|error| usage(&error))
+    let authority = global.server_ca.as_deref();
+    Client::trusting(url, token, authority).map(Some).map_err(|error| usage(&error))
 }
 
 /// Returns the data folder that is meant.

@@ -19,7 +19,7 @@ use super::source::{data_folder, named_server, resolve};
 use super::through::{self, ServerOutputs};
 use crate::cli::{Global, World};
 use crate::client::Client;
-use crate::compose::{ComposeOptions, Landfall};
+use crate::compose::{ComposeOptions, EdgeWish, Landfall};
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
 use crate::picture::model::Picture;
@@ -71,6 +71,7 @@ impl Access {
             vault_key,
             proxy_listen,
             adopt_proxy: false,
+            edge: EdgeWish::AsBefore,
             exe,
             limits,
             store,

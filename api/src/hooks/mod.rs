@@ -218,8 +218,7 @@ fn admit(
     body: &[u8],
 ) -> Result<Registration, ApiError> {
     let registration = app.engine.ledger().borrow().apps.get(name).cloned();
-    // Looked up for an app that is not there too, so that this takes as long.
-    let secret = secret(app, name, registration.as_ref().unwrap_or(&Registration::default()));
+    let secret = secret(app, name, registration.as_ref());
     let given = secret.as_deref().unwrap_or(&app.hooks.nobodys);
     let is_signed = signature::is_signed(forge, headers, body, given, now_seconds());
     match (registration, secret) {
@@ -234,9 +233,13 @@ fn admit(
 }
 
 /// Returns the secret with which deliveries to an app are signed. Who sent one is told nothing; the log is.
-fn secret(app: &App, name: &str, registration: &Registration) -> Option<String> {
-    let secret = registration.webhook_secret.as_deref().unwrap_or(WEBHOOK_SECRET);
-    match app.sources.secret(name, secret) {
+fn secret(app: &App, name: &str, registration: Option<&Registration>) -> Option<String> {
+    let named = registration.and_then(|registration| registration.webhook_secret.as_deref());
+    let secret = named.unwrap_or(WEBHOOK_SECRET);
+    let found = app.sources.secret(name, secret);
+    // Looked up for an app that is not there too, so that this takes as long.
+    registration?;
+    match found {
         Ok(value) if !value.trim().is_empty() => Some(value),
         Ok(_) => {
             tracing::warn!(app = name, secret, "a delivery was refused: the app's webhook secret is empty");

@@ -29,9 +29,11 @@ use landfall_stages::proxy::Switched;
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
+use super::encrypted;
 use super::switchboard::Switchboard;
 use super::table::Key;
 use super::table::key_of;
+use crate::tls::Certificates;
 
 /// What a caller may ask us to wait for a drain; more would only hold a connection.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(3_600);
@@ -41,6 +43,7 @@ const DRAIN_WAIT_MAX: Duration = Duration::from_secs(3_600);
 pub(super) struct Admin {
     pub(super) board: Arc<Switchboard>,
     pub(super) info: ProxyInfo,
+    pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 /// Opens the socket in `dir` in the place of whatever is there: the caller holds the folder's
@@ -74,7 +77,9 @@ pub(super) async fn serve(listener: UnixListener, admin: Admin) -> io::Result<()
 }
 
 async fn info(State(admin): State<Admin>) -> Json<ProxyInfo> {
-    Json(admin.info)
+    let Admin { mut info, certificates, .. } = admin;
+    info.tls = info.tls.zip(certificates).map(|(tls, certificates)| encrypted::now(tls, &certificates));
+    Json(info)
 }
 
 /// Answers, and ends its answer when the proxy ends.

@@ -18,6 +18,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use http::StatusCode;
+use landfall_stages::proxy::ANSWER_TIME_BOUNDS_MS;
+use landfall_stages::proxy::AnswerTimes;
 use landfall_stages::proxy::ReleaseTraffic;
 use landfall_stages::proxy::Responses;
 use landfall_stages::proxy::TargetStatus;
@@ -144,6 +146,10 @@ pub(super) struct Traffic {
     unanswered: AtomicU64,
     /// By class of status, from 1xx.
     responses: [AtomicU64; 5],
+    /// By how long they took to begin, see [`ANSWER_TIME_BOUNDS_MS`].
+    times: [AtomicU64; ANSWER_TIME_BOUNDS_MS.len()],
+    answers: AtomicU64,
+    times_sum_us: AtomicU64,
 }
 
 impl Traffic {
@@ -161,6 +167,16 @@ impl Traffic {
         }
     }
 
+    /// Counts how long an answer took to begin.
+    pub(super) fn count_time(&self, took: Duration) {
+        let bound = |ms: &u64| Duration::from_millis(*ms) >= took;
+        if let Some(index) = ANSWER_TIME_BOUNDS_MS.iter().position(bound) {
+            self.times[index].fetch_add(1, Relaxed);
+        }
+        self.answers.fetch_add(1, Relaxed);
+        self.times_sum_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
     pub(super) fn count_unanswered(&self) {
         self.unanswered.fetch_add(1, Relaxed);
     }
@@ -173,6 +189,11 @@ impl Traffic {
             requests: self.requests.load(Relaxed),
             responses: Responses { informational, success, redirection, client_error, server_error },
             unanswered: self.unanswered.load(Relaxed),
+            times: AnswerTimes {
+                sum_us: self.times_sum_us.load(Relaxed),
+                count: self.answers.load(Relaxed),
+                within: self.times.iter().map(|within| within.load(Relaxed)).collect(),
+            },
         }
     }
 }
@@ -236,6 +257,17 @@ mod tests {
         let expected =
             Responses { informational: 1, success: 2, redirection: 1, client_error: 1, server_error: 1 };
         assert_eq!(responses, expected);
+    }
+
+    #[test]
+    fn answers_are_counted_by_how_long_they_took_to_begin() {
+        let traffic = Traffic::of("sha256:aa");
+        for ms in [0, 5, 6, 99, 30_000, 30_001] {
+            traffic.count_time(Duration::from_millis(ms));
+        }
+        let AnswerTimes { sum_us, count, within } = traffic.read().times;
+        assert_eq!((sum_us, count), (60_111_000, 6));
+        assert_eq!(within, [2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! What a proxy owes the headers: what concerns one connection stays on it, and the app learns who asked.
 //!
-//! **Invariant:** an app never sees a forwarding header or a probe that a stranger wrote. Only a
-//! peer on this machine or in a private network, such as the Caddy in front, is believed.
+//! **Invariant:** an app never sees a forwarding header or a probe that a stranger wrote. Only a peer that
+//! [`super::front`] believes, such as the Caddy in front, passes its own on.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
-use std::net::SocketAddr;
 
 use http::HeaderMap;
 use http::HeaderName;
@@ -17,10 +15,12 @@ use landfall_stages::proxy::RELEASE_HEADER;
 use landfall_stages::proxy::RUN_HEADER;
 
 use super::backend::Backend;
+use super::front::Sender;
 
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// They speak of one connection, not of the message (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -36,7 +36,8 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Headers that the app trusts because the proxy writes them.
-const TRUSTED_BY_APPS: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", PROBE_HEADER];
+const TRUSTED_BY_APPS: [&str; 5] =
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", PROBE_HEADER];
 
 /// Returns the host a request is for, as the client wrote it; `None` when it names none.
 ///
@@ -84,16 +85,21 @@ pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Returns whether the sender asks which release answers, and may know it.
 ///
 /// A proxy in front of this one is on this machine too: what it hands on comes from elsewhere.
-pub(super) fn is_probe(headers: &HeaderMap, peer: SocketAddr) -> bool {
-    let handed_on = || headers.contains_key(FORWARDED_FOR) || headers.contains_key(header::FORWARDED);
-    headers.contains_key(PROBE_HEADER) && peer.ip().to_canonical().is_loopback() && !handed_on()
+pub(super) fn is_probe(headers: &HeaderMap, sender: Sender) -> bool {
+    headers.contains_key(PROBE_HEADER) && sender.address.is_loopback() && !is_handed_on(headers)
 }
 
-/// Makes a client's headers those that the container receives.
+/// Returns whether a request says that somebody else sent it first.
+pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED_FOR) || headers.contains_key(header::FORWARDED)
+}
+
+/// Makes a client's headers those that the container receives. `prefix` was taken off the path.
 pub(super) fn to_upstream(
     headers: &mut HeaderMap,
-    peer: SocketAddr,
+    sender: Sender,
     host: Option<HeaderValue>,
+    prefix: Option<&str>,
     upgrade: Option<HeaderValue>,
 ) {
     strip_hop_by_hop(headers);
@@ -101,7 +107,7 @@ pub(super) fn to_upstream(
     headers.remove(PROBE_HEADER);
     // It is the proxy that tells the client to go on; the container gets the body at once.
     headers.remove(header::EXPECT);
-    forward(headers, peer.ip().to_canonical(), host.as_ref());
+    forward(headers, sender, host.as_ref(), prefix);
     if let Some(host) = host {
         headers.insert(header::HOST, host);
     }
@@ -160,33 +166,36 @@ fn strip_doubles(headers: &mut HeaderMap) {
     }
 }
 
-fn forward(headers: &mut HeaderMap, peer: IpAddr, host: Option<&HeaderValue>) {
-    if !is_believed(peer) {
-        for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::FORWARDED] {
+fn forward(headers: &mut HeaderMap, sender: Sender, host: Option<&HeaderValue>, prefix: Option<&str>) {
+    if !sender.believed {
+        for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, FORWARDED_PREFIX, header::FORWARDED] {
             headers.remove(name);
         }
     }
-    let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let chain = before.map(str::to_owned).chain([peer.to_string()]).collect::<Vec<_>>().join(", ");
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        headers.insert(FORWARDED_FOR, chain);
-    }
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    append(headers, FORWARDED_FOR, ", ", &sender.address.to_string());
+    let protocol = if sender.secure { "https" } else { "http" };
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(protocol));
     if let Some(host) = host {
         headers.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
     }
+    if let Some(prefix) = prefix {
+        append(headers, FORWARDED_PREFIX, "", prefix);
+    }
 }
 
-fn is_believed(peer: IpAddr) -> bool {
-    match peer {
-        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private(),
-        IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local(),
+/// Puts a value behind those that are there already.
+fn append(headers: &mut HeaderMap, name: HeaderName, between: &str, value: &str) {
+    let before = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok());
+    let all = before.chain([value]).collect::<Vec<_>>().join(between);
+    if let Ok(all) = HeaderValue::try_from(all) {
+        headers.insert(name, all);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::front::Front;
 
     const STRANGER: &str = "203.0.113.7:4000";
     const LOCAL: &str = "127.0.0.1:4000";
@@ -203,10 +212,19 @@ mod tests {
         headers
     }
 
+    fn sender(peer: &str) -> Sender {
+        Front::default().sender(peer.parse().unwrap(), false)
+    }
+
     #[track_caller]
     fn upstream_sees(peer: &str, sent: &str, expected: &str) {
+        upstream_sees_from(sender(peer), None, sent, expected);
+    }
+
+    #[track_caller]
+    fn upstream_sees_from(sender: Sender, prefix: Option<&str>, sent: &str, expected: &str) {
         let mut seen = headers(sent);
-        to_upstream(&mut seen, peer.parse().unwrap(), Some(HeaderValue::from_static("shop.test")), None);
+        to_upstream(&mut seen, sender, Some(HeaderValue::from_static("shop.test")), prefix, None);
         assert_eq!(seen, headers(expected));
     }
 
@@ -252,6 +270,7 @@ mod tests {
             "x-forwarded-for: 10.0.0.1
              x-forwarded-proto: https
              x-forwarded-host: bank.test
+             x-forwarded-prefix: /bank
              forwarded: for=10.0.0.1
              X_Forwarded_For: 10.0.0.1
              x-forwarded_proto: https",
@@ -273,6 +292,36 @@ mod tests {
              x-forwarded-for: 203.0.113.7, 127.0.0.1
              x-forwarded-proto: https
              x-forwarded-host: www.shop.test",
+        );
+    }
+
+    #[test]
+    fn the_app_is_told_that_it_was_reached_encrypted_and_which_prefix_was_taken_off() {
+        let sender = Sender { secure: true, ..sender(STRANGER) };
+        upstream_sees_from(
+            sender,
+            Some("/shop"),
+            "",
+            "host: shop.test
+             x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: https
+             x-forwarded-host: shop.test
+             x-forwarded-prefix: /shop",
+        );
+    }
+
+    #[test]
+    fn a_prefix_goes_behind_the_one_that_a_proxy_in_front_took_off() {
+        upstream_sees_from(
+            sender(LOCAL),
+            Some("/shop"),
+            "x-forwarded-prefix: /eu
+             x-forwarded-proto: https",
+            "host: shop.test
+             x-forwarded-for: 127.0.0.1
+             x-forwarded-proto: https
+             x-forwarded-host: shop.test
+             x-forwarded-prefix: /eu/shop",
         );
     }
 
@@ -302,12 +351,12 @@ mod tests {
     #[test]
     fn only_this_machine_itself_may_probe() {
         let probe = headers("landfall-probe: 1");
-        assert!(is_probe(&probe, LOCAL.parse().unwrap()));
-        assert!(is_probe(&probe, "[::ffff:127.0.0.1]:4000".parse().unwrap()));
-        assert!(!is_probe(&probe, STRANGER.parse().unwrap()));
-        assert!(!is_probe(&headers("accept: */*"), LOCAL.parse().unwrap()));
+        assert!(is_probe(&probe, sender(LOCAL)));
+        assert!(is_probe(&probe, sender("[::ffff:127.0.0.1]:4000")));
+        assert!(!is_probe(&probe, sender(STRANGER)));
+        assert!(!is_probe(&headers("accept: */*"), sender(LOCAL)));
         let handed_on = headers("landfall-probe: 1\nx-forwarded-for: 203.0.113.7");
-        assert!(!is_probe(&handed_on, LOCAL.parse().unwrap()));
+        assert!(!is_probe(&handed_on, sender(LOCAL)));
     }
 
     #[test]

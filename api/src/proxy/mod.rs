@@ -12,7 +12,9 @@
 
 mod admin;
 mod backend;
+mod encrypted;
 mod file;
+mod front;
 mod headers;
 pub mod kept;
 mod limits;
@@ -32,6 +34,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -48,6 +53,21 @@ pub struct ProxyOptions {
     pub dir: PathBuf,
     /// Where it takes traffic; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Where it takes encrypted traffic. None: nowhere.
+    pub tls: Option<TlsOptions>,
+    /// Networks whose forwarding headers are believed, beside this machine's own.
+    pub trusts: Vec<IpNet>,
+}
+
+/// How a proxy is to take encrypted traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsOptions {
+    /// Where; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The folder of the certificates, see [`Origin::Folder`](crate::tls::Origin::Folder).
+    pub certs: PathBuf,
+    /// Sends plain requests there, for hosts that have a certificate.
+    pub redirect: bool,
 }
 
 /// Serves until SIGTERM or SIGINT, then finishes what is in flight.

@@ -24,7 +24,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use landfall_stages::proxy::ADMIN_SOCKET;
 use landfall_stages::proxy::ProxyInfo;
+use landfall_stages::proxy::SPEAKS;
 use rustix::process::Resource;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -33,9 +36,13 @@ use tokio::task::JoinHandle;
 use super::ProxyOptions;
 use super::admin;
 use super::admin::Admin;
+use super::encrypted::Encrypted;
+use super::front::Front;
+use super::front::Sender;
 use super::limits::Limits;
 use super::switchboard::Switchboard;
 use super::traffic;
+use crate::tls::Acceptor;
 
 /// The longest path a unix socket may have.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -69,6 +76,9 @@ pub enum ProxyStartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The certificates can't be looked at. **Name the right folder.**
+    #[error("the certificates can't be used")]
+    Certificates(#[from] crate::tls::PairError),
     /// The address does not serve. **Free it, or choose another.**
     #[error("cannot take traffic on {listen}: {advice}")]
     Listen {
@@ -106,24 +116,39 @@ impl Proxy {
 
     async fn serve(options: &ProxyOptions, limits: Limits, lock: File) -> Result<Self, ProxyStartError> {
         let dir = options.dir.clone();
-        let traffic = listen(options.listen).await?;
-        let listen = traffic.local_addr().map_err(|source| listen_error(options.listen, source))?;
-        let board = Switchboard::open(&dir, listen, limits);
+        let (plain, listen) = bind(options.listen).await?;
+        let encrypted = match &options.tls {
+            Some(tls) => Some(Encrypted::bind(tls).await?),
+            None => None,
+        };
+        let addresses = [listen].into_iter().chain(encrypted.as_ref().map(|encrypted| encrypted.address));
+        let front = Front {
+            trusts: options.trusts.clone(),
+            redirect: encrypted.as_ref().and_then(Encrypted::redirect),
+        };
+        let board = Switchboard::open(&dir, addresses.collect(), front, limits);
         let board = Arc::new(board.map_err(folder("cannot read the routes in", &dir))?);
         let info = ProxyInfo {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             listen,
             started_at_ms: now_ms(),
+            speaks: SPEAKS,
+            tls: encrypted.as_ref().map(Encrypted::info),
+            trusts: options.trusts.iter().map(ToString::to_string).collect(),
         };
         let socket = admin::bind(&dir).map_err(folder("cannot open the admin socket in", &dir))?;
-        let admin = admin::serve(socket, Admin { board: board.clone(), info: info.clone() });
+        let certificates = encrypted.as_ref().map(|encrypted| encrypted.acceptor.certificates().clone());
+        let admin = Admin { board: board.clone(), info: info.clone(), certificates: certificates.clone() };
+        if let Some(certificates) = certificates {
+            tokio::spawn(certificates.follow(board.stopping.clone()));
+        }
         Ok(Self {
             info,
             dir,
             lock,
-            accepting: tokio::spawn(accept(traffic, board.clone())),
-            admin: tokio::spawn(admin),
+            accepting: tokio::spawn(accept_all(plain, encrypted, board.clone())),
+            admin: tokio::spawn(admin::serve(socket, admin)),
             board,
         })
     }
@@ -180,8 +205,12 @@ fn folder(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProxySt
     move |source| ProxyStartError::Folder { doing, path, source }
 }
 
-async fn listen(listen: SocketAddr) -> Result<TcpListener, ProxyStartError> {
-    TcpListener::bind(listen).await.map_err(|source| listen_error(listen, source))
+/// Takes a port, and returns the address that it really got.
+pub(super) async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), ProxyStartError> {
+    let refused = |source| listen_error(listen, source);
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
 }
 
 fn listen_error(listen: SocketAddr, source: io::Error) -> ProxyStartError {
@@ -203,8 +232,22 @@ fn listen_error(listen: SocketAddr, source: io::Error) -> ProxyStartError {
     ProxyStartError::Listen { listen, advice, source }
 }
 
-async fn accept(listener: TcpListener, board: Arc<Switchboard>) {
+async fn accept_all(plain: TcpListener, encrypted: Option<Encrypted>, board: Arc<Switchboard>) {
     let clients = Arc::new(Semaphore::new(clients_max()));
+    let over_tls = async {
+        if let Some(Encrypted { listener, acceptor, .. }) = encrypted {
+            accept(listener, Some(acceptor), board.clone(), clients.clone()).await;
+        }
+    };
+    tokio::join!(accept(plain, None, board.clone(), clients.clone()), over_tls);
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: Option<Acceptor>,
+    board: Arc<Switchboard>,
+    clients: Arc<Semaphore>,
+) {
     loop {
         let stopping = board.stopping.cancelled();
         let next = async {
@@ -217,10 +260,10 @@ async fn accept(listener: TcpListener, board: Arc<Switchboard>) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let board = board.clone();
+                let (board, acceptor) = (board.clone(), acceptor.clone());
                 let tasks = board.tasks.clone();
                 tasks.spawn(async move {
-                    serve_client(stream, peer, board).await;
+                    welcome(stream, peer, acceptor, board).await;
                     drop(place);
                 });
             }
@@ -240,12 +283,28 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn serve_client(stream: TcpStream, peer: SocketAddr, board: Arc<Switchboard>) {
+async fn welcome(stream: TcpStream, peer: SocketAddr, acceptor: Option<Acceptor>, board: Arc<Switchboard>) {
     // Small answers are sent at once; a socket that cannot do so is slower, not wrong.
     let _ = stream.set_nodelay(true);
+    let sender = board.front.sender(peer, acceptor.is_some());
+    let Some(acceptor) = acceptor else { return serve_client(stream, sender, board).await };
+    let accepted = tokio::select! {
+        accepted = acceptor.accept(stream) => accepted,
+        () = board.stopping.cancelled() => return,
+    };
+    match accepted {
+        Ok(stream) => serve_client(stream, sender, board).await,
+        Err(error) => tracing::debug!(%peer, %error, "a client's handshake failed"),
+    }
+}
+
+async fn serve_client<S>(stream: S, sender: Sender, board: Arc<Switchboard>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request| {
         let board = board.clone();
-        async move { Ok::<_, std::convert::Infallible>(traffic::answer(&board, peer, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(traffic::answer(&board, sender, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -261,7 +320,7 @@ async fn serve_client(stream: TcpStream, peer: SocketAddr, board: Arc<Switchboar
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a client's connection broke off");
+        tracing::debug!(peer = %sender.address, %error, "a client's connection broke off");
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** nothing here ever ends a proxy that serves. The engine goes, the traffic stays.
 
+use std::ffi::OsString;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -21,9 +22,11 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use landfall_stages::proxy::ProxyClient;
 use landfall_stages::proxy::ProxyError;
 use landfall_stages::proxy::ProxyInfo;
+use landfall_stages::proxy::TlsInfo;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
 use tokio::process::Child;
@@ -31,6 +34,9 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::TlsOptions;
+use crate::logging;
 
 /// A proxy is ready in some 20 ms; a machine that is swapping may need seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,8 +49,17 @@ const LIFE_MIN: Duration = Duration::from_secs(10);
 /// What is shown of the words of a proxy that did not start.
 const LAST_WORDS_BYTES_MAX: u64 = 2_000;
 /// What a proxy inherits. The engine's environment has secrets that traffic has no use for.
-pub(super) const ENV_KEPT: [&str; 8] =
-    ["PATH", "HOME", "LANG", "TZ", "LANDFALL_LOG", "RUST_BACKTRACE", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
+pub(super) const ENV_KEPT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "LANDFALL_LOG",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "LD_LIBRARY_PATH",
+    "LLVM_PROFILE_FILE",
+];
 
 /// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +74,17 @@ pub enum SpawnError {
         asked: SocketAddr,
         /// What it has.
         has: SocketAddr,
+        /// The process.
+        pid: u32,
+    },
+    /// One is running, and takes no encrypted traffic there. **A person decides** whether to renew it.
+    #[error(
+        "the traffic proxy (process {pid}) takes no encrypted traffic on {asked}: \
+         end it with `kill {pid}` and start again, and it will; its requests in flight are finished"
+    )]
+    OtherEncryption {
+        /// What was asked for.
+        asked: SocketAddr,
         /// The process.
         pid: u32,
     },
@@ -99,37 +125,84 @@ pub enum SpawnError {
     },
 }
 
+/// What is wanted of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where it takes traffic. Port 0 agrees with any address that a running proxy has.
+    pub listen: SocketAddr,
+    /// How it takes encrypted traffic. None: not at all, or as one that runs has it.
+    pub tls: Option<TlsOptions>,
+    /// Networks whose forwarding headers it believes beside this machine's own.
+    pub trusts: Vec<IpNet>,
+}
+
+impl From<SocketAddr> for Wanted {
+    fn from(listen: SocketAddr) -> Self {
+        Self { listen, tls: None, trusts: Vec::new() }
+    }
+}
+
+impl From<&ProxyInfo> for Wanted {
+    fn from(info: &ProxyInfo) -> Self {
+        let options = |tls: &TlsInfo| {
+            let TlsInfo { listen, certs, redirect, .. } = tls.clone();
+            TlsOptions { listen, certs, redirect }
+        };
+        let trusts = info.trusts.iter().filter_map(|net| net.parse().ok()).collect();
+        Self { listen: info.listen, tls: info.tls.as_ref().map(options), trusts }
+    }
+}
+
 /// Returns the proxy of the folder `dir`: the one that answers, else a new one made of the binary `exe`.
-///
-/// A `listen` with port 0 agrees with any address that a running proxy has.
-pub async fn ensure_running(dir: &Path, listen: SocketAddr, exe: &Path) -> Result<ProxyInfo, SpawnError> {
+pub async fn ensure_running(
+    dir: &Path,
+    wanted: impl Into<Wanted>,
+    exe: &Path,
+) -> Result<ProxyInfo, SpawnError> {
+    let wanted = wanted.into();
     fs::create_dir_all(dir).map_err(process("cannot make the folder", dir))?;
     let dir = fs::canonicalize(dir).map_err(process("cannot find the folder", dir))?;
     let client = ProxyClient::in_dir(&dir);
     if let Ok(info) = client.info().await {
-        return adopt(info, listen);
+        return adopt(info, &wanted);
     }
     let log = dir.join("proxy.log");
-    let started = start(&dir, listen, exe, &log).await;
+    let started = start(&dir, &wanted, exe, &log).await;
     match (client.info().await, started) {
         (Ok(info), Ok(())) => {
             tracing::info!(pid = info.pid, listen = %info.listen, "the traffic proxy was started");
             Ok(info)
         }
         // Somebody else was faster.
-        (Ok(info), Err(_)) => adopt(info, listen),
+        (Ok(info), Err(_)) => adopt(info, &wanted),
         (Err(_), Err(error)) => Err(error),
         (Err(source), Ok(())) => Err(SpawnError::Silent { log, source }),
     }
 }
 
-fn adopt(info: ProxyInfo, listen: SocketAddr) -> Result<ProxyInfo, SpawnError> {
-    if listen.port() != 0 && listen != info.listen {
-        return Err(SpawnError::OtherAddress { asked: listen, has: info.listen, pid: info.pid });
+fn adopt(info: ProxyInfo, wanted: &Wanted) -> Result<ProxyInfo, SpawnError> {
+    let has = Wanted::from(&info);
+    let agrees = |asked: SocketAddr, has: SocketAddr| asked.port() == 0 || asked == has;
+    let pid = info.pid;
+    if !agrees(wanted.listen, has.listen) {
+        return Err(SpawnError::OtherAddress { asked: wanted.listen, has: has.listen, pid });
+    }
+    if let Some(asked) = &wanted.tls {
+        match &has.tls {
+            Some(has) if agrees(asked.listen, has.listen) => {}
+            Some(_) | None => return Err(SpawnError::OtherEncryption { asked: asked.listen, pid }),
+        }
+    }
+    let same_tls = wanted.tls.as_ref().is_none_or(|asked| {
+        has.tls.as_ref().is_some_and(|has| (&has.certs, has.redirect) == (&asked.certs, asked.redirect))
+    });
+    let same_trusts = wanted.trusts.is_empty() || has.trusts == wanted.trusts;
+    if !same_tls || !same_trusts {
+        tracing::warn!(pid, ?has, ?wanted, "the traffic proxy was started otherwise; `kill {pid}` renews it");
     }
     let ours = env!("CARGO_PKG_VERSION");
     if info.version != ours {
-        let (pid, its) = (info.pid, &info.version);
+        let its = &info.version;
         tracing::warn!(pid, its, ours, "the traffic proxy is of another version; `kill {pid}` renews it");
     }
     tracing::info!(pid = info.pid, listen = %info.listen, "the traffic proxy was adopted");
@@ -137,7 +210,7 @@ fn adopt(info: ProxyInfo, listen: SocketAddr) -> Result<ProxyInfo, SpawnError> {
 }
 
 /// Starts a proxy that outlives this process, and waits until it serves.
-async fn start(dir: &Path, listen: SocketAddr, exe: &Path, log: &Path) -> Result<(), SpawnError> {
+async fn start(dir: &Path, wanted: &Wanted, exe: &Path, log: &Path) -> Result<(), SpawnError> {
     let stderr = File::options().create(true).append(true).open(log);
     let stderr = stderr.map_err(process("cannot write the log", log))?;
     let log_length = stderr.metadata().map_or(0, |metadata| metadata.len());
@@ -146,8 +219,8 @@ async fn start(dir: &Path, listen: SocketAddr, exe: &Path, log: &Path) -> Result
         .arg("proxy")
         .arg("--dir")
         .arg(dir)
-        .arg("--listen")
-        .arg(listen.to_string())
+        .args(arguments(wanted))
+        .args(logging::arguments())
         .env_clear()
         .envs(ENV_KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .current_dir(dir)
@@ -176,6 +249,20 @@ async fn start(dir: &Path, listen: SocketAddr, exe: &Path, log: &Path) -> Result
     // One that never served carries no traffic.
     let _ = child.start_kill();
     Err(SpawnError::NotStarted { said })
+}
+
+fn arguments(wanted: &Wanted) -> Vec<OsString> {
+    let mut arguments = vec!["--listen".into(), wanted.listen.to_string().into()];
+    if let Some(TlsOptions { listen, certs, redirect }) = &wanted.tls {
+        // It runs in another folder than we do.
+        let certs = std::path::absolute(certs).unwrap_or_else(|_| certs.clone());
+        arguments.extend(["--tls-listen".into(), listen.to_string().into(), "--certs".into(), certs.into()]);
+        arguments.extend(redirect.then(|| "--https-redirect".into()));
+    }
+    for net in &wanted.trusts {
+        arguments.extend(["--trust".into(), net.to_string().into()]);
+    }
+    arguments
 }
 
 async fn first_line(child: &mut Child) -> Option<String> {
@@ -238,7 +325,7 @@ impl Supervisor {
 pub fn keep_running(dir: &Path, info: ProxyInfo, exe: &Path) -> Supervisor {
     let (tell, state) = watch::channel(ProxyState::Serving(info.clone()));
     let stop = CancellationToken::new();
-    let watch = Watch { dir: dir.to_owned(), listen: info.listen, exe: exe.to_owned(), tell };
+    let watch = Watch { dir: dir.to_owned(), wanted: Wanted::from(&info), exe: exe.to_owned(), tell };
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -251,7 +338,7 @@ pub fn keep_running(dir: &Path, info: ProxyInfo, exe: &Path) -> Supervisor {
 
 struct Watch {
     dir: PathBuf,
-    listen: SocketAddr,
+    wanted: Wanted,
     exe: PathBuf,
     tell: watch::Sender<ProxyState>,
 }
@@ -271,7 +358,7 @@ impl Watch {
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
             tracing::warn!("the traffic proxy is gone: starting it again");
-            match ensure_running(&self.dir, self.listen, &self.exe).await {
+            match ensure_running(&self.dir, self.wanted.clone(), &self.exe).await {
                 Ok(info) => self.tell.send_replace(ProxyState::Serving(info)),
                 Err(error) => {
                     let cause: &dyn std::error::Error = &error;

@@ -20,6 +20,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use landfall_engine::core::settings::Mount;
 use landfall_stages::proxy::Refusal;
 use landfall_stages::proxy::Route;
 use landfall_stages::proxy::RouteStatus;
@@ -31,6 +32,7 @@ use super::backend::Backend;
 use super::backend::Ticket;
 use super::backend::Traffic;
 use super::file::RoutesFile;
+use super::front::Front;
 use super::limits::Limits;
 use super::table::Key;
 use super::table::Table;
@@ -45,11 +47,14 @@ const RELEASES_COUNTED_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Switchboard {
     pub(super) limits: Limits,
+    /// What is believed and asked of those who send requests.
+    pub(super) front: Front,
     /// Work that outlives its request: drains, and connections that became something else.
     pub(super) tasks: TaskTracker,
     /// Fires when the process is about to end.
     pub(super) stopping: CancellationToken,
-    listen: SocketAddr,
+    /// Where this proxy itself takes traffic.
+    listen: Vec<SocketAddr>,
     live: ArcSwap<Live>,
     state: Mutex<State>,
 }
@@ -87,16 +92,40 @@ struct Former {
     since: u64,
 }
 
-/// What requests look at. An app that serves nothing is there without a backend.
+/// What requests look at.
 #[derive(Debug, Default)]
 struct Live {
-    hosts: HashMap<String, Option<Arc<Backend>>>,
-    any_host: Option<Option<Arc<Backend>>>,
+    hosts: HashMap<String, Places>,
+    any_host: Places,
+}
+
+/// The apps of one host, the longest prefix first.
+#[derive(Debug, Default)]
+struct Places(Vec<Place>);
+
+/// A part of a host's paths. An app that serves nothing is there without a backend.
+#[derive(Debug)]
+struct Place {
+    mount: Option<Arc<Mount>>,
+    backend: Option<Arc<Backend>>,
+}
+
+/// Who answers a request.
+#[derive(Debug)]
+pub(super) struct Picked {
+    pub(super) ticket: Ticket,
+    /// By which part of the host's paths it was found.
+    pub(super) mount: Option<Arc<Mount>>,
 }
 
 impl Switchboard {
     /// Opens the routes kept in `dir`.
-    pub(super) fn open(dir: &Path, listen: SocketAddr, limits: Limits) -> io::Result<Self> {
+    pub(super) fn open(
+        dir: &Path,
+        listen: Vec<SocketAddr>,
+        front: Front,
+        limits: Limits,
+    ) -> io::Result<Self> {
         let (file, table) = RoutesFile::load(dir)?;
         let mut slots = BTreeMap::<Key, Slot>::new();
         for route in table.routes() {
@@ -105,6 +134,7 @@ impl Switchboard {
         let state = State { file, table, slots };
         Ok(Self {
             limits,
+            front,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             listen,
@@ -113,14 +143,14 @@ impl Switchboard {
         })
     }
 
-    /// Finds who answers for `host` (lower case, no port) and counts the request in.
-    pub(super) fn pick(&self, host: &str) -> Result<Ticket, Nobody> {
+    /// Finds who answers for `host` (lower case, no port) at `path`, and counts the request in.
+    pub(super) fn pick(&self, host: &str, path: &str) -> Result<Picked, Nobody> {
         loop {
             let live = self.live.load();
-            let backend = live.hosts.get(host).or(live.any_host.as_ref()).ok_or(Nobody::NoSuchApp)?;
-            let backend = backend.as_ref().ok_or(Nobody::NothingReleased)?;
+            let place = live.find(host, path).ok_or(Nobody::NoSuchApp)?;
+            let backend = place.backend.as_ref().ok_or(Nobody::NothingReleased)?;
             if let Some(ticket) = backend.admit() {
-                return Ok(ticket);
+                return Ok(Picked { ticket, mount: place.mount.clone() });
             }
             // It was closed between the two lines above, so another way is open by now.
         }
@@ -197,9 +227,12 @@ impl Switchboard {
     /// A proxy that is its own container would answer each request by asking itself again.
     fn refuse_a_loop(&self, route: &Route) -> Result<(), Refusal> {
         let Some(target) = route.target else { return Ok(()) };
-        let (here, there) = (self.listen.ip(), target.ip());
-        let same_host = here == there || (here.is_unspecified() && there.is_loopback());
-        if same_host && target.port() == self.listen.port() {
+        let is_here = |here: &SocketAddr| {
+            let same_host =
+                here.ip() == target.ip() || (here.ip().is_unspecified() && target.ip().is_loopback());
+            same_host && target.port() == here.port()
+        };
+        if self.listen.iter().any(is_here) {
             return Err(Refusal::Invalid { message: format!("the target {target} is this proxy itself") });
         }
         Ok(())
@@ -216,16 +249,41 @@ impl State {
         let mut live = Live::default();
         for route in self.table.routes() {
             let backend = self.slots.get(&key_of(route)).and_then(|slot| slot.serving.clone());
-            let line = match &route.host {
+            let places = match &route.host {
                 Some(host) => live.hosts.entry(host.clone()).or_default(),
-                None => live.any_host.get_or_insert_default(),
+                None => &mut live.any_host,
             };
-            // Of those with one host only one serves; the others must not hide it.
-            if backend.is_some() {
-                *line = backend;
-            }
+            places.put(route.mount.as_ref(), backend);
         }
         live
+    }
+}
+
+impl Live {
+    /// Finds the app of a host and a path: its own host's before one that answers for any.
+    fn find(&self, host: &str, path: &str) -> Option<&Place> {
+        self.hosts.get(host).and_then(|places| places.find(path)).or_else(|| self.any_host.find(path))
+    }
+}
+
+impl Places {
+    fn find(&self, path: &str) -> Option<&Place> {
+        self.0.iter().find(|place| place.mount.as_ref().is_none_or(|mount| mount.has(path)))
+    }
+
+    fn put(&mut self, mount: Option<&Mount>, backend: Option<Arc<Backend>>) {
+        let prefix = |mount: Option<&Mount>| mount.map_or(0, |mount| mount.prefix.len());
+        let same = |place: &Place| place.mount.as_deref().map(|m| &m.prefix) == mount.map(|m| &m.prefix);
+        let place = Place { mount: mount.cloned().map(Arc::new), backend };
+        match self.0.iter().position(same) {
+            // Of those with one place only one serves; the others must not hide it.
+            Some(at) if place.backend.is_some() => self.0[at] = place,
+            Some(_) => {}
+            None => {
+                let at = self.0.partition_point(|other| prefix(other.mount.as_deref()) >= prefix(mount));
+                self.0.insert(at, place);
+            }
+        }
     }
 }
 

@@ -64,11 +64,11 @@ impl Table {
         self.routes.values()
     }
 
-    /// Returns the other app that has the host of `route`. One that serves nothing has no host.
+    /// Returns the other app that has the host and prefix of `route`. One that serves nothing has none.
     fn holder(&self, route: &Route) -> Option<&Route> {
         route.target?;
         self.routes().find(|other| {
-            other.target.is_some() && other.host == route.host && key_of(other) != key_of(route)
+            other.target.is_some() && other.answers_for_the_same_as(route) && key_of(other) != key_of(route)
         })
     }
 }
@@ -86,6 +86,10 @@ fn stale(there: &Route, asked: &Route) -> Refusal {
 fn host_taken(holder: &Route, asked: &Route) -> Refusal {
     let by = format!("{}/{}", holder.app, holder.env);
     let message = match &asked.host {
+        _ if asked.mount.is_some() => {
+            let place = asked.answers_for();
+            format!("{place} belongs to {by}; give this app another [proxy] host or path_prefix")
+        }
         Some(host) => format!("the host {host} belongs to {by}; give this app another [proxy] host"),
         None => format!("{by} answers for every host without an app; give this app a [proxy] host"),
     };
@@ -94,6 +98,8 @@ fn host_taken(holder: &Route, asked: &Route) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use landfall_engine::core::settings::Mount;
+
     use super::*;
     use crate::proxy::testing::route;
 
@@ -158,6 +164,19 @@ mod tests {
         let table = table([at(1)]);
         taken(&table, &route("blog", Some("shop.test"), 9002), "shop/production");
         taken(&table, &Route { env: "staging".into(), ..at(1) }, "shop/production");
+    }
+
+    #[test]
+    fn a_host_is_shared_by_prefix_and_each_prefix_belongs_to_one_app() {
+        let at = |app: &str, prefix: &str, strip| {
+            let mount = Some(Mount { prefix: prefix.into(), strip });
+            Route { mount, ..route(app, Some("shop.test"), 9002) }
+        };
+        let table = table([route("shop", Some("shop.test"), 9001), at("blog", "/blog", true)]);
+        assert_eq!(table.judge(&at("docs", "/docs", true)), Ok(Verdict::Apply));
+        assert_eq!(table.judge(&at("docs", "/blog/docs", true)), Ok(Verdict::Apply));
+        taken(&table, &at("docs", "/blog", false), "blog/production");
+        taken(&table, &route("docs", Some("shop.test"), 9003), "shop/production");
     }
 
     #[test]

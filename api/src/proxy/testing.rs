@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 
 use super::ProxyOptions;
+use super::TlsOptions;
 use super::limits::Limits;
 use super::server::Proxy;
 
@@ -44,6 +45,7 @@ pub(super) fn route(app: &str, host: Option<&str>, port: u16) -> Route {
         app: app.into(),
         env: "production".into(),
         host: host.map(str::to_owned),
+        mount: None,
         generation: 1,
         target: Some(([127, 0, 0, 1], port).into()),
         release: format!("sha256:{port}"),
@@ -148,6 +150,20 @@ impl World {
 
     pub(super) async fn in_dir(dir: TempDir, limits: Limits) -> Self {
         let options = options(dir.path());
+        Self::told(dir, options, limits).await
+    }
+
+    /// Starts one that takes encrypted traffic, too, with the certificates in its folder's `certs`.
+    pub(super) async fn encrypted(redirect: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let certs = dir.path().join("certs");
+        std::fs::create_dir(&certs).unwrap();
+        let tls = TlsOptions { listen: ([127, 0, 0, 1], 0).into(), certs, redirect };
+        let options = ProxyOptions { tls: Some(tls), ..options(dir.path()) };
+        Self::told(dir, options, Limits::default()).await
+    }
+
+    async fn told(dir: TempDir, options: ProxyOptions, limits: Limits) -> Self {
         let proxy = Proxy::start(&options, limits).await.unwrap();
         let admin = ProxyClient::in_dir(dir.path());
         Self { dir, proxy, admin, http: http_client() }
@@ -191,12 +207,13 @@ impl World {
 }
 
 pub(super) fn options(dir: &std::path::Path) -> ProxyOptions {
-    ProxyOptions { dir: dir.to_owned(), listen: ([127, 0, 0, 1], 0).into() }
+    ProxyOptions { dir: dir.to_owned(), listen: ([127, 0, 0, 1], 0).into(), tls: None, trusts: Vec::new() }
 }
 
 pub(super) fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+    let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    builder.redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 #[track_caller]

@@ -5,8 +5,8 @@
 //! container hung up without a byte of an answer.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderValue;
 use http::Method;
@@ -16,6 +16,7 @@ use http::StatusCode;
 use http::Version;
 use http::header;
 use http::request;
+use http::uri::PathAndQuery;
 use hyper::body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -23,11 +24,13 @@ use hyper_util::rt::TokioIo;
 
 use super::backend::Backend;
 use super::backend::Ticket;
+use super::front::Sender;
 use super::headers;
 use super::limits::Limits;
 use super::reply::ReplyBody;
 use super::reply::own_answer;
 use super::switchboard::Nobody;
+use super::switchboard::Picked;
 use super::switchboard::Switchboard;
 use super::upstream::Progress;
 use super::upstream::Upload;
@@ -51,7 +54,7 @@ enum Unanswered {
 /// Answers a request: by the app that has its host, else by a line of the proxy's own.
 pub(super) async fn answer(
     board: &Arc<Switchboard>,
-    peer: SocketAddr,
+    sender: Sender,
     mut request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     if request.method() == Method::CONNECT {
@@ -64,18 +67,30 @@ pub(super) async fn answer(
         Err(_) => return own_answer(StatusCode::BAD_REQUEST, "landfall proxy: one request, one host\n"),
     };
     let name = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let ticket = match board.pick(&headers::without_port(name)) {
-        Ok(ticket) => ticket,
+    let name = headers::without_port(name);
+    if let Some(elsewhere) = board.front.redirect(sender, &head.headers, &name, head.uri.path_and_query()) {
+        return elsewhere;
+    }
+    let Picked { ticket, mount } = match board.pick(&name, head.uri.path()) {
+        Ok(picked) => picked,
         Err(nobody) => return nobody_answers(nobody),
     };
-    let probe = headers::is_probe(&head.headers, peer);
+    let probe = headers::is_probe(&head.headers, sender);
     let upgrade = headers::upgrade_of(&head.headers).filter(|_| head.version == Version::HTTP_11);
-    headers::to_upstream(&mut head.headers, peer, host, upgrade.clone());
-    head.uri = ticket.backend().upstream.uri(head.uri.path_and_query());
+    let prefix = mount.as_ref().filter(|mount| mount.strip).map(|mount| mount.prefix.as_str());
+    let path = prefix.and_then(|prefix| below(prefix, head.uri.path_and_query()?));
+    head.uri = ticket.backend().upstream.uri(path.as_ref().or(head.uri.path_and_query()));
+    drop(name);
+    headers::to_upstream(&mut head.headers, sender, host, prefix, upgrade.clone());
     head.version = Version::HTTP_11;
 
-    ticket.backend().traffic.count_request();
+    let traffic = &ticket.backend().traffic;
+    traffic.count_request();
+    let asked = Instant::now();
     let answered = ask(&ticket, &board.limits, head, body).await;
+    if answered.is_ok() {
+        traffic.count_time(asked.elapsed());
+    }
     let mut signed = probe.then(http::HeaderMap::new);
     if let Some(signature) = &mut signed {
         headers::sign(signature, ticket.backend());
@@ -86,6 +101,13 @@ pub(super) async fn answer(
     };
     response.headers_mut().extend(signed.unwrap_or_default());
     response
+}
+
+/// Returns what is left of a path without the prefix that it begins with.
+fn below(prefix: &str, path: &PathAndQuery) -> Option<PathAndQuery> {
+    let rest = path.as_str().strip_prefix(prefix)?;
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    PathAndQuery::try_from(format!("{slash}{rest}")).ok()
 }
 
 async fn ask(

@@ -19,6 +19,7 @@ use super::read::{AppLine, lines_of};
 use crate::error::ApiError;
 use crate::retention::span_ms;
 use crate::sources::{SourceStatus, check_patterns};
+use crate::statuses::StatusReport;
 
 /// The least pause between two looks at a forge, in milliseconds: more often is what forges call abuse.
 const POLL_MS_MIN: u64 = 10_000;
@@ -35,6 +36,7 @@ pub struct AppRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
     /// Name of the secret that opens that URL: a private ssh key, or a token for https.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// Environment by branch: `{"main": "production", "release/*": "staging"}`. Default: `[on.push]` of the app's own
@@ -51,6 +53,7 @@ pub struct AppRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<String>,
     /// Name of the secret with which the forge signs its deliveries. Default: `WEBHOOK_SECRET`.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
     /// Where the state of each run is reported to.
@@ -69,6 +72,7 @@ pub struct ForgeRequest {
     /// `owner/name`.
     pub project: String,
     /// Name of the secret that holds the token.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     pub token: String,
 }
 
@@ -84,6 +88,9 @@ pub struct AppDetail {
     pub looked_at: Option<SourceStatus>,
     /// What it serves, by environment.
     pub environments: Vec<AppLine>,
+    /// How it stands with telling its forge. None: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statuses: Option<StatusReport>,
 }
 
 impl AppRequest {
@@ -208,8 +215,8 @@ pub(super) async fn one(
         return Err(ApiError::NotFound(format!("there is no app {name}: push it, or make it known")));
     }
     let registration = registration.map(AppRequest::from);
-    let looked_at = app.sources.status(name);
-    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments }))
+    let (looked_at, statuses) = (app.sources.status(name), app.statuses.of(name));
+    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments, statuses }))
 }
 
 /// `PUT /v1/apps/{app}`: makes an app known, or changes what is known of it.

@@ -10,7 +10,7 @@ mod identity;
 mod limiter;
 mod table;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -24,6 +24,7 @@ use landfall_engine::core::ledger::Scope;
 use self::table::About;
 use super::App;
 use super::extract::run_in;
+use super::peer::Peer;
 use crate::error::ApiError;
 
 pub(super) use identity::NewToken;
@@ -32,12 +33,10 @@ pub use limiter::FailedLogins;
 
 /// The header in which a client says on whose behalf it asks; for the log, and no permission hangs on it.
 pub(crate) const ACTOR_HEADER: &str = "landfall-actor";
+/// Where every app's numbers are.
+pub(super) const METRICS: &str = "/metrics";
 /// An actor is a name, and stands in every event.
 const ACTOR_BYTES_MAX: usize = 100;
-
-/// Whom a connection is with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Lets a request pass whose token opens what is asked.
 pub(super) async fn bearer(
@@ -59,6 +58,13 @@ pub(super) async fn bearer(
     }
     request.extensions_mut().insert(identity);
     Ok(next.run(request).await)
+}
+
+/// Tells whether a request has a token that opens the whole server to be read.
+pub(super) fn reads_everything(app: &App, extensions: &Extensions, headers: &HeaderMap) -> bool {
+    let token = credentials(headers, "bearer").map(str::trim).unwrap_or_default();
+    let identity = known(app, token, address(extensions, headers));
+    identity.is_ok_and(|identity| identity.may(Scope::Read).is_ok() && identity.only().is_none())
 }
 
 /// Returns who asks by Basic authentication, whose password is the token, and their name.
@@ -104,7 +110,11 @@ fn known(app: &App, token: &str, from: Option<IpAddr>) -> Result<Identity, ApiEr
 
 /// Returns what a request takes. None: there is no such route, so there is nothing to protect, and the answer says so.
 fn asked_for(request: &Request) -> Option<(Scope, About)> {
-    let route = request.extensions().get::<MatchedPath>()?.as_str().strip_prefix("/v1")?;
+    let matched = request.extensions().get::<MatchedPath>()?.as_str();
+    if matched == METRICS {
+        return Some((Scope::Read, About::Everything));
+    }
+    let route = matched.strip_prefix("/v1")?;
     Some((table::needed(request.method(), route), table::about(route, request.uri())))
 }
 
@@ -130,10 +140,7 @@ async fn may_ask(app: &App, identity: &Identity, about: About) -> Result<(), Api
 
 /// Returns the address that a request comes from: the client's, where a proxy on this machine passes it on.
 fn address(extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
-    let Peer(peer) = extensions.get::<Peer>()?;
-    let peer = peer.ip().to_canonical();
-    let passed_on = || headers.get("x-forwarded-for")?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok();
-    Some(Some(peer).filter(|peer| !peer.is_loopback()).or_else(passed_on).unwrap_or(peer))
+    extensions.get::<Peer>().map(|peer| peer.client(headers))
 }
 
 /// Returns a name that may stand in the log. `engine` is how the engine signs its own events.
@@ -175,7 +182,7 @@ mod tests {
     fn only_a_proxy_on_this_machine_is_believed_about_the_client() {
         let from = |peer: &str, forwarded: &'static str| {
             let mut extensions = Extensions::new();
-            extensions.insert(Peer(peer.parse().unwrap()));
+            extensions.insert(Peer { address: peer.parse().unwrap(), tls: false });
             let mut headers = HeaderMap::new();
             headers.insert("x-forwarded-for", HeaderValue::from_static(forwarded));
             address(&extensions, &headers).unwrap().to_string()

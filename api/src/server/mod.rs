@@ -1,7 +1,8 @@
 //! The HTTP API: what a person or a program may ask of a running engine.
 //!
 //! ```text
-//! /healthz                          is it well?                 (no token)
+//! /healthz, /readyz                 is it well?                 (no token)
+//! /metrics                          what monitoring counts      (Bearer token, or a door of its own)
 //! /v1/hooks/FORGE/APP               deliveries of forges        (signed)
 //! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
@@ -23,13 +24,21 @@ mod live;
 mod names;
 mod once;
 mod page;
+mod peer;
 mod prune;
 mod read;
+mod ready;
 mod request;
 mod secrets;
+mod shield;
+mod sse;
+mod tail;
 mod tokens;
+mod vitals;
+mod whole_log;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +46,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use landfall_engine::Engine;
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_stages::secrets::Secrets;
@@ -51,23 +61,29 @@ use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
 use crate::hooks::{self, Hooks};
 use crate::sources::{self, Sources};
+use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
 pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
-pub(crate) use auth::{ACTOR_HEADER, Peer, basic};
+pub(crate) use auth::{ACTOR_HEADER, basic};
 pub use contract::openapi_json;
 pub use control::{HoldRequest, LaneRequest, PromoteRequest, RetryRequest};
-pub use listen::{Server, ServerError};
+pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
+pub use peer::Peer;
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
+pub use ready::{Check, Checks, Finding};
 pub use request::Places;
 pub use secrets::{SecretLine, SecretList};
+pub use tail::Tail;
 pub use tokens::{TokenLine, TokenList, TokenMade, TokenRequest};
 pub(crate) use tokens::{lines_of_tokens, new_token};
+pub use vitals::Vitals;
+pub use whole_log::EventPage;
 
 /// A trigger or a decision is a few hundred bytes; a reason may be a paragraph.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -100,13 +116,52 @@ pub struct App {
     pub sources: Sources,
     /// Where deliveries come in.
     pub hooks: Hooks,
+    /// How it stands with telling forges.
+    pub statuses: Statuses,
+    /// What monitoring asks.
+    pub vitals: Vitals,
     /// How many are served at once.
     pub places: Places,
+    /// The end of the log, for those who read along.
+    pub tail: Tail,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
 }
 
 impl App {
+    /// Returns what handlers work with on an engine; nothing is served yet. `exe` is what git's hooks run.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub fn new(
+        engine: Engine,
+        outputs: Arc<OutputDir>,
+        data: &Path,
+        exe: &Path,
+        tokens: Vec<Token>,
+        secrets: Secrets,
+        vitals: Vitals,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            outputs,
+            data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()),
+            tokens,
+            local: Token::random(),
+            failed_logins: FailedLogins::default(),
+            sources: Sources::new(data, secrets.clone()),
+            secrets,
+            git: GitRemote::prepare(data, exe)?,
+            hooks: Hooks::default(),
+            statuses: Statuses::default(),
+            vitals,
+            places: Places::default(),
+            tail: Tail::default(),
+            stop: CancellationToken::new(),
+        })
+    }
+
     /// Returns the wall clock, in milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
         SystemClock.now_ms()
@@ -144,7 +199,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(control::reject))
         .routes(routes!(act::skip))
         .routes(routes!(act::abort))
-        .routes(routes!(live::all_events))
+        .routes(routes!(whole_log::whole_log))
         .routes(routes!(prune::prune))
         .routes(routes!(read::ledger))
         .routes(routes!(tokens::list, tokens::create))
@@ -178,13 +233,34 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
+    let metrics = Router::new()
+        .route(auth::METRICS, get(vitals::metrics))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer));
     Router::from(in_the_open())
+        .route("/readyz", get(vitals::readiness))
+        .merge(metrics)
         .merge(deliveries)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
         .fallback(request::unknown)
         .layer(middleware::from_fn(request::traced))
+        .layer(middleware::from_fn(shield::shield))
+        .with_state(app)
+}
+
+/// Returns what is served at a door of its own, to whoever can reach it.
+fn monitoring_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(auth::METRICS, get(vitals::metrics))
+        .route("/healthz", get(read::health))
+        .route("/readyz", get(vitals::readiness))
+        .fallback(request::unknown)
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(request::traced))
+        .layer(middleware::from_fn(shield::shield))
         .with_state(app)
 }
 
@@ -199,7 +275,14 @@ pub async fn serve_app(server: Server, app: Arc<App>) -> Result<(), HookError> {
     git_remote::trigger_what_was_lost(&app).await;
     let waiting = git_remote::trigger_what_waits(&app);
     let watching = sources::watch(Arc::clone(&app));
-    tokio::join!(server.serve(router(Arc::clone(&app)), app.stop.clone()), hooks, waiting, watching);
+    let tail = async {
+        tokio::select! {
+            () = app.tail.keep(&**app.engine.store()) => {}
+            () = app.stop.cancelled() => {}
+        }
+    };
+    let (routes, monitoring) = (router(Arc::clone(&app)), monitoring_router(Arc::clone(&app)));
+    tokio::join!(server.serve(routes, monitoring, app.stop.clone()), hooks, waiting, watching, tail);
     if tokio::time::timeout(PUSH_STOP_TIMEOUT, app.git.finished()).await.is_err() {
         tracing::warn!("a push was still coming in when time was up; git ends it with its pipe");
     }

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use crate::error::ApiError;
 
 /// A page is at most this long.
-const LIMIT_MAX: usize = 1_000;
+pub(super) const LIMIT_MAX: usize = 1_000;
 /// A page when nobody says how long.
 const LIMIT_USUAL: usize = 100;
 

@@ -14,11 +14,11 @@ use crate::malformed::resident_kib;
 
 /// A server process, and what it said when it served.
 pub struct Process {
-    child: Child,
-    said: Vec<String>,
+    pub child: Child,
+    pub said: Vec<String>,
 }
 
-fn serve(data: &Path, arguments: &[&str]) -> Command {
+pub fn serve(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
     command.arg("serve").arg("--data").arg(data).args([
         "--listen",
@@ -28,6 +28,8 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
     ]);
     command
         .args(arguments)
+        // Where a key is refused: no test makes one in the machine's own place.
+        .env("LANDFALL_VAULT_KEY_FILE", data.join("vault.key"))
         .env_remove("LANDFALL_TOKEN")
         .env_remove("LANDFALL_DATA")
         .env_remove("LANDFALL_SERVER");
@@ -40,6 +42,11 @@ fn serve(data: &Path, arguments: &[&str]) -> Command {
 impl Process {
     async fn start(data: &Path) -> Self {
         Self::spawn(serve(data, &[])).await
+    }
+
+    /// Starts a server that is told more.
+    pub async fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(serve(data, arguments)).await
     }
 
     /// Starts a server that says what goes wrong in a file.

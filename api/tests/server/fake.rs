@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use landfall_engine::core::command::{Outcome, RollbackOutcome};
+use landfall_engine::core::command::{NotSent, Outcome, RollbackOutcome};
 use landfall_engine::core::event::Origin;
 use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, Failure, PushedImage, SmokeReport, Switched, TestReport,
@@ -132,7 +132,7 @@ impl StageExecutor for FakeStages {
         RollbackOutcome::Succeeded { serving, proof: "pretended".into() }
     }
 
-    async fn notify(&self, _: &NoticeOrder) -> Result<String, String> {
+    async fn notify(&self, _: &NoticeOrder) -> Result<String, NotSent> {
         Ok("200".into())
     }
 

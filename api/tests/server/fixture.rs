@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use landfall::client::Client;
 use landfall::data_dir::Token;
-use landfall::git_remote::GitRemote;
-use landfall::hooks::Hooks;
-use landfall::server::{App, FailedLogins, Places, Server, serve_app};
-use landfall::sources::Sources;
+use landfall::server::{App, Server, Vitals, serve_app};
 use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::engine::Parts;
 use landfall_engine::ports::{EventStore, SystemClock};
@@ -22,7 +19,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::fake::FakeStages;
 
@@ -62,6 +58,18 @@ impl TestServer {
         outputs: Arc<OutputDir>,
         limits: Limits,
     ) -> Self {
+        Self::start_watched(data, store, outputs, limits, Vitals::default()).await
+    }
+
+    /// Serves a data folder that is monitored by this.
+    pub async fn start_watched(
+        data: &Path,
+        store: Arc<dyn EventStore>,
+        outputs: Arc<OutputDir>,
+        limits: Limits,
+        vitals: Vitals,
+    ) -> Self {
+        let store = vitals.metrics.watch(store);
         let stages = Arc::new(FakeStages::default());
         let parts = Parts {
             store,
@@ -74,20 +82,10 @@ impl TestServer {
         let keys = tempfile::tempdir().unwrap();
         let vault = Vault::new(data, KeyPlace::named(&keys.path().join("vault.key")));
         let secrets = secrets().with_vault(vault);
-        let app = Arc::new(App {
-            engine: Engine::start_within(parts, limits).await.unwrap(),
-            outputs,
-            data: data.to_owned(),
-            tokens: vec![Token::parse(TOKEN, "the test").unwrap()],
-            local: Token::random(),
-            failed_logins: FailedLogins::default(),
-            secrets: secrets.clone(),
-            git: GitRemote::prepare(data, Path::new(env!("CARGO_BIN_EXE_landfall"))).unwrap(),
-            sources: Sources::new(data, secrets),
-            hooks: Hooks::default(),
-            places: Places::default(),
-            stop: CancellationToken::new(),
-        });
+        let engine = Engine::start_within(parts, limits).await.unwrap();
+        let (exe, tokens) =
+            (Path::new(env!("CARGO_BIN_EXE_landfall")), vec![Token::parse(TOKEN, "the test").unwrap()]);
+        let app = Arc::new(App::new(engine, outputs, data, exe, tokens, secrets, vitals).unwrap());
         let served = serve_app(server, Arc::clone(&app));
         let serving = tokio::spawn(async move { served.await.unwrap() });
         let started = Self { url, stages, app, keys, serving };

@@ -8,7 +8,7 @@ use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{Lane, LaneId};
 use landfall_engine::core::run::RunId;
 use landfall_engine::core::summary::RunSummary;
-use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, ReadError, RunQuery};
+use landfall_engine::ports::{Append, AppendError, Cursor, EventStore, Low, ReadError, RunQuery};
 use landfall_store::{MemoryStore, OutputDir};
 use serde_json::json;
 use tokio::sync::watch;
@@ -18,9 +18,16 @@ use crate::fixture::{TestServer, WorkingCopy, answered, stderr};
 
 /// A store whose disk a test can break.
 #[derive(Debug)]
-struct Breakable {
+pub struct Breakable {
     inner: MemoryStore,
-    broken: watch::Sender<Option<String>>,
+    pub broken: watch::Sender<Option<String>>,
+    pub low: watch::Sender<Option<Low>>,
+}
+
+impl Breakable {
+    pub fn new() -> Self {
+        Self { inner: MemoryStore::new(), broken: watch::channel(None).0, low: watch::channel(None).0 }
+    }
 }
 
 #[async_trait]
@@ -31,6 +38,10 @@ impl EventStore for Breakable {
             None => self.inner.append(append).await,
             Some(reason) => Err(AppendError::Unknown { source: reason.into() }),
         }
+    }
+
+    async fn admits(&self) -> Result<(), Low> {
+        self.low.borrow().clone().map_or(Ok(()), Err)
     }
 
     async fn events(&self, run_id: RunId) -> Result<Vec<Envelope>, ReadError> {
@@ -79,7 +90,7 @@ impl EventStore for Breakable {
 #[tokio::test]
 async fn a_log_that_takes_no_more_events_is_unhealthy_and_takes_no_pushes() {
     let data = tempfile::tempdir().unwrap();
-    let store = Arc::new(Breakable { inner: MemoryStore::new(), broken: watch::channel(None).0 });
+    let store = Arc::new(Breakable::new());
     let outputs = Arc::new(OutputDir::new(data.path().join("output")));
     let server = TestServer::start_on(data.path(), Arc::clone(&store) as _, outputs).await;
     let copy = WorkingCopy::new().await;

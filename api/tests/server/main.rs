@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod binary;
+mod caddy;
 mod contract;
+mod encrypted;
 mod fake;
 mod fixture;
 mod forge;
@@ -13,11 +15,16 @@ mod hostile;
 mod http;
 mod limits;
 mod live;
+mod logs;
 mod malformed;
+mod monitoring;
 mod moody;
 mod prune;
 mod push;
+mod ready;
 mod secrets;
 mod sources;
+mod statuses;
 mod tokens;
+mod traces;
 mod waiting;

@@ -35,6 +35,52 @@ impl Outcome {
     }
 }
 
+/// Why a notice was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// An answer: no. It is not tried again.
+    Failed {
+        /// What the receiver said, or what is missing here.
+        reason: String,
+    },
+    /// No answer, or the word to come again later.
+    Errored {
+        /// What went wrong.
+        reason: String,
+        /// How long the receiver wants to be left alone, in milliseconds, where it said so.
+        retry_after_ms: Option<u64>,
+    },
+}
+
+impl NotSent {
+    /// Returns the lack of an answer.
+    pub fn errored(reason: impl Into<String>) -> Self {
+        Self::Errored { reason: reason.into(), retry_after_ms: None }
+    }
+
+    /// Returns an answer that trying again would not change.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed { reason: reason.into() }
+    }
+
+    /// Returns what went wrong.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Failed { reason } | Self::Errored { reason, .. } => reason,
+        }
+    }
+
+    /// Returns the same with other words for what went wrong.
+    pub fn with_reason(self, words: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Failed { reason } => Self::Failed { reason: words(&reason) },
+            Self::Errored { reason, retry_after_ms } => {
+                Self::Errored { reason: words(&reason), retry_after_ms }
+            }
+        }
+    }
+}
+
 /// How a rollback ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RollbackOutcome {
@@ -186,7 +232,7 @@ pub enum Command {
         /// Which try.
         attempt: u32,
         /// How it ended.
-        receipt: Result<String, String>,
+        receipt: Result<String, NotSent>,
     },
     /// End the run: fail it, or roll back what it deployed.
     Cancel {

@@ -3,7 +3,7 @@
 //! One `match` branches; the helpers below it are straight lines. An outcome and the intent of the next
 //! stage are decided together, so that they are one append.
 
-use super::command::{Again, Command, Outcome, Push, Rejected, Relaunch, RollbackOutcome};
+use super::command::{Again, Command, NotSent, Outcome, Push, Rejected, Relaunch, RollbackOutcome};
 use super::effect::{ROLLBACK_LIMIT_MS, limit_ms, stage_ahead, stage_behind, waits_for_lane};
 use super::event::{Cause, Decision, Event, HeldCommit, Origin, OutputRef};
 use super::evolve::{Place, evolve};
@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::lane::{Lane, Release};
 use super::notice;
 use super::recovery::{on_notice_recovery, on_recovery, on_rollback_recovery, on_undo_recovery};
-use super::retry::{NOTICE_ATTEMPTS_MAX, ROLLBACK_ATTEMPTS_MAX, attempts_max, due_after};
+use super::retry::{ROLLBACK_ATTEMPTS_MAX, attempts_max, due_after, notice_due_after};
 use super::run::{Blocked, NoticeProgress, Phase, Run, RunState, Work};
 use super::settings::Settings;
 use super::stage::Stage;
@@ -398,7 +398,7 @@ fn on_notice(
     run: &Run,
     notice: notice::NoticeId,
     attempt: u32,
-    receipt: Result<String, String>,
+    receipt: Result<String, NotSent>,
     now_ms: u64,
 ) -> Result<Vec<Event>, Rejected> {
     let sending = run.notices.get(&notice);
@@ -407,12 +407,13 @@ fn on_notice(
     }
     Ok(vec![match receipt {
         Ok(receipt) => Event::NoticeSent { notice, receipt },
-        Err(reason) => Event::NoticeErrored {
-            notice,
-            attempt,
-            reason,
-            retry_due_ms: due_after(attempt, NOTICE_ATTEMPTS_MAX, now_ms),
-        },
+        Err(NotSent::Failed { reason }) => {
+            Event::NoticeErrored { notice, attempt, reason, retry_due_ms: None }
+        }
+        Err(NotSent::Errored { reason, retry_after_ms }) => {
+            let retry_due_ms = notice_due_after(attempt, retry_after_ms, now_ms);
+            Event::NoticeErrored { notice, attempt, reason, retry_due_ms }
+        }
     }])
 }
 

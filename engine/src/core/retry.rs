@@ -42,6 +42,16 @@ pub fn due_after(attempt: u32, attempts_max: u32, now_ms: u64) -> Option<u64> {
     Some(now_ms + (BACKOFF_FIRST_MS << doublings).min(BACKOFF_MAX_MS))
 }
 
+/// The longest that a receiver of notices is left alone on its own word, in milliseconds: a run is open for so long.
+const RETRY_AFTER_MAX_MS: u64 = 15 * 60_000;
+
+/// Returns when the try of a notice after `attempt` is due: with the usual pause, and not before the receiver wants it.
+pub fn notice_due_after(attempt: u32, retry_after_ms: Option<u64>, now_ms: u64) -> Option<u64> {
+    let due_ms = due_after(attempt, NOTICE_ATTEMPTS_MAX, now_ms)?;
+    let asked_ms = retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS);
+    Some(due_ms.max(now_ms.saturating_add(asked_ms)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +73,15 @@ mod tests {
                 None
             ]
         );
+    }
+
+    #[test]
+    fn a_receiver_is_left_alone_for_as_long_as_it_asks_within_reason() {
+        assert_eq!(notice_due_after(1, None, 50), Some(1_050));
+        assert_eq!(notice_due_after(1, Some(10), 50), Some(1_050));
+        assert_eq!(notice_due_after(1, Some(30_000), 50), Some(30_050));
+        assert_eq!(notice_due_after(1, Some(u64::MAX), 50), Some(50 + RETRY_AFTER_MAX_MS));
+        assert_eq!(notice_due_after(NOTICE_ATTEMPTS_MAX, Some(10), 50), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A snapshot of this is stored with the checkout's outcome, so that an audit sees the configuration
 //! the run had and not the one of today. Secrets are named here, never held.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,9 @@ pub struct ReleaseSettings {
 pub struct ProxySettings {
     /// Host name of the app. None: the app answers for every host that no other app has.
     pub host: Option<String>,
+    /// The part of the host's paths that is the app's. None: all that no other app has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Mount>,
     /// Port on which the app listens inside its container.
     pub app_port: u16,
     /// How a healthy candidate is told.
@@ -200,7 +204,40 @@ pub struct ProxySettings {
 
 impl Default for ProxySettings {
     fn default() -> Self {
-        Self { host: None, app_port: 8000, healthcheck: HealthCheck::default() }
+        Self { host: None, mount: None, app_port: 8000, healthcheck: HealthCheck::default() }
+    }
+}
+
+impl ProxySettings {
+    /// Returns the path at which users find what the app itself has at `path`.
+    pub fn public_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        self.mount.as_ref().map_or(Cow::Borrowed(path), |mount| mount.public_path(path))
+    }
+}
+
+/// The part of a host's paths that belongs to one app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Mount {
+    /// `/shop`: this path and all below it. Begins with '/' and does not end with one.
+    pub prefix: String,
+    /// Takes the prefix off before the app sees the path; the app is told it in `X-Forwarded-Prefix`.
+    pub strip: bool,
+}
+
+impl Mount {
+    /// Returns the path at which users find what the app itself has at `path`: below the prefix in any case.
+    pub fn public_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match self.strip {
+            true => Cow::Owned(format!("{}{path}", self.prefix)),
+            false if self.has(path) => Cow::Borrowed(path),
+            false => Cow::Owned(self.prefix.clone()),
+        }
+    }
+
+    /// Tells whether a path belongs here: `/shop` and `/shop/cart` do, `/shopping` does not.
+    pub fn has(&self, path: &str) -> bool {
+        path.strip_prefix(&self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
     }
 }
 
@@ -326,7 +363,8 @@ impl Default for RollbackSettings {
     }
 }
 
-/// `[notify]`. Each channel is written `kind:target`: `email:author`, `slack:SECRET`, `webhook:SECRET`.
+/// `[notify]`. Each channel is written `kind:target`: `email:author`; `slack:`, `discord:`, `teams:` or `webhook:` and the
+/// name of a secret; `webhook:SECRET:SIGNING_SECRET` is signed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
@@ -335,4 +373,48 @@ pub struct NotifySettings {
     pub developer: Vec<String>,
     /// Told of rollbacks and parked runs.
     pub ops: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(strip: bool) -> ProxySettings {
+        let mount = Mount { prefix: "/shop".into(), strip };
+        ProxySettings { mount: Some(mount), ..ProxySettings::default() }
+    }
+
+    #[test]
+    fn the_text_of_a_mount_is_pinned_and_its_lack_leaves_no_trace() {
+        let text = serde_json::to_string(&mounted(true)).expect("settings are plain data");
+        assert!(text.contains(r#""mount":{"prefix":"/shop","strip":true}"#), "{text}");
+        let text = serde_json::to_string(&ProxySettings::default()).expect("settings are plain data");
+        assert!(!text.contains("mount"), "{text}");
+        let read: ProxySettings = serde_json::from_str(&text).expect("it is read again");
+        assert_eq!(read, ProxySettings::default());
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_name_ends() {
+        let mount = mounted(true).mount.expect("it is there");
+        for (path, has) in [
+            ("/shop", true),
+            ("/shop/", true),
+            ("/shop/cart", true),
+            ("/shop?item=1", true),
+            ("/shopping", false),
+            ("/", false),
+            ("/a/shop", false),
+        ] {
+            assert_eq!(mount.has(path), has, "{path}");
+        }
+    }
+
+    #[test]
+    fn users_find_a_path_below_the_prefix_where_it_is_taken_off() {
+        assert_eq!(mounted(true).public_path("/healthz"), "/shop/healthz");
+        assert_eq!(mounted(false).public_path("/shop/healthz"), "/shop/healthz");
+        assert_eq!(mounted(false).public_path("/healthz"), "/shop");
+        assert_eq!(ProxySettings::default().public_path("/healthz"), "/healthz");
+    }
 }

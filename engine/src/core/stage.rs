@@ -58,6 +58,21 @@ impl Stage {
         }
     }
 
+    /// Returns the stage as people speak of it: "the tests".
+    pub const fn spoken(self) -> &'static str {
+        match self {
+            Self::Checkout => "the checkout",
+            Self::Test => "the tests",
+            Self::Build => "the build",
+            Self::PushImage => "pushing the image",
+            Self::ReleaseCommand => "the release command",
+            Self::Deploy => "the deploy",
+            Self::Smoke => "the smoke checks",
+            Self::GoLive => "going live",
+            Self::PublicSmoke => "the checks of the public address",
+        }
+    }
+
     /// Returns the stage of this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.name() == name)

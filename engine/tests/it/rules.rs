@@ -1,7 +1,7 @@
 //! The rules of a run, as sentences.
 
 use crate::sample::*;
-use landfall_engine::core::command::{Command, Outcome, Relaunch, RollbackOutcome};
+use landfall_engine::core::command::{Command, NotSent, Outcome, Relaunch, RollbackOutcome};
 use landfall_engine::core::effect::{Effect, next_effect};
 use landfall_engine::core::event::{Cause, Decision, Event, Found};
 use landfall_engine::core::facts::Facts;
@@ -79,13 +79,35 @@ fn a_failing_notifier_is_tried_again_given_up_and_never_changes_the_result() {
     let notice = told(Occasion::Failed, Audience::Developer, "webhook:DEVELOPER");
     let mut story = running(Stage::Test).when(red(Stage::Test, "red"));
     for attempt in 1..=4 {
-        story = story
-            .later(60_000)
-            .when(Command::Notify { notice: notice.clone() })
-            .when(Command::ReportNotice { notice: notice.clone(), attempt, receipt: Err("503".into()) });
+        story = story.later(60_000).when(Command::Notify { notice: notice.clone() }).when(
+            Command::ReportNotice { notice: notice.clone(), attempt, receipt: Err(NotSent::errored("503")) },
+        );
     }
     let story = story.then(["notice_errored", "run_closed"]);
     assert_eq!(story.run().state, RunState::Failed);
+}
+
+#[test]
+fn a_receiver_that_says_no_is_not_asked_again() {
+    let notice = told(Occasion::Failed, Audience::Developer, "webhook:DEVELOPER");
+    running(Stage::Test)
+        .when(red(Stage::Test, "red"))
+        .when(Command::Notify { notice: notice.clone() })
+        .when(Command::ReportNotice { notice, attempt: 1, receipt: Err(NotSent::failed("404 Not Found")) })
+        .then(["notice_errored", "run_closed"]);
+}
+
+#[test]
+fn a_receiver_that_wants_to_be_left_alone_is_asked_again_when_it_said() {
+    let notice = told(Occasion::Failed, Audience::Developer, "webhook:DEVELOPER");
+    let receipt = Err(NotSent::Errored { reason: "429".into(), retry_after_ms: Some(30_000) });
+    let story = running(Stage::Test)
+        .when(red(Stage::Test, "red"))
+        .when(Command::Notify { notice: notice.clone() })
+        .when(Command::ReportNotice { notice: notice.clone(), attempt: 1, receipt });
+    let again = Command::Notify { notice };
+    assert_eq!(story.clone().later(29_000).refuses(again.clone()), "nothing is due");
+    story.later(30_000).when(again).then(["notice_started"]);
 }
 
 #[test]

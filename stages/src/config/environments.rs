@@ -50,7 +50,8 @@ fn environment(
     shape::deploy(section.section("deploy"), &mut sections.deploy);
     let checks = section.sections("smoke");
     if section.place_of("smoke").is_some() {
-        sections.smoke = checks.into_iter().filter_map(shape::smoke).collect();
+        let mount = sections.proxy.mount.as_ref();
+        sections.smoke = checks.into_iter().filter_map(|check| shape::smoke(check, mount)).collect();
     }
     shape::rollback(section.section("rollback"), &mut sections.rollback);
     shape::notify(section.section("notify"), &mut sections.notify);

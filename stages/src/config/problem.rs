@@ -36,8 +36,8 @@ impl Problem {
     pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Self {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         let quoted = error.span().map(|at| Place::of(text, &at).quoted.to_ascii_lowercase());
-        let tells =
-            |line: String| line.contains("password") || line.contains("secret") || line.contains("slack:");
+        let telling = ["password", "secret", "slack:", "discord:", "teams:", "webhook:"];
+        let tells = |line: String| telling.iter().any(|word| line.contains(word));
         Self { at: error.span(), message, help: None, hidden: quoted.is_some_and(tells) }
     }
 

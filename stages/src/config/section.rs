@@ -198,7 +198,7 @@ impl<'a> Section<'a> {
 }
 
 /// Returns the known word that somebody probably meant.
-pub(super) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     let distance = |known: &str| strsim::damerau_levenshtein(&word.to_lowercase().replace('-', "_"), known);
     let best = known.iter().map(|known| (distance(known), *known)).min()?;
     (best.0 <= word.chars().count().div_ceil(3)).then_some(best.1)

@@ -1,9 +1,12 @@
 //! The tables of the file and their keys: one function a table, in the order of the file.
 
+use std::ops::Range;
+
 use landfall_engine::core::settings::CommandCheck;
 use landfall_engine::core::settings::DeploySettings;
 use landfall_engine::core::settings::EnvSettings;
 use landfall_engine::core::settings::HttpCheck;
+use landfall_engine::core::settings::Mount;
 use landfall_engine::core::settings::NotifySettings;
 use landfall_engine::core::settings::ProxySettings;
 use landfall_engine::core::settings::ReleaseSettings;
@@ -45,7 +48,8 @@ pub(super) fn settings(mut top: Section<'_>, app: &str) -> Settings {
     settings.release = release(top.section("release"), None);
     proxy(top.section("proxy"), &mut settings.proxy);
     deploy(top.section("deploy"), &mut settings.deploy);
-    settings.smoke = top.sections("smoke").into_iter().filter_map(smoke).collect();
+    let mount = settings.proxy.mount.as_ref();
+    settings.smoke = top.sections("smoke").into_iter().filter_map(|section| smoke(section, mount)).collect();
     rollback(top.section("rollback"), &mut settings.rollback);
     notify(top.section("notify"), &mut settings.notify);
     settings.environments.named = environments(&mut envs, &settings);
@@ -125,13 +129,40 @@ pub(super) fn release(mut section: Section<'_>, over: Option<&ReleaseSettings>) 
 
 pub(super) fn proxy(mut section: Section<'_>, proxy: &mut ProxySettings) {
     proxy.host = section.read("host", values::host_name).or(proxy.host.take());
+    let prefix = section.read("path_prefix", values::path_prefix);
+    let strip = section.read("strip_prefix", values::boolean);
     section.set("app_port", &mut proxy.app_port, values::integer(1..=65_535));
+    let over = proxy.mount.take();
+    if let (Some(at), None, None) = (section.place_of("strip_prefix"), section.place_of("path_prefix"), &over)
+    {
+        section.report("strip_prefix", Problem::at(at, "`path_prefix` is missing beside it"));
+    }
+    let is_new = prefix.is_some();
+    proxy.mount = match (prefix, over) {
+        (Some(prefix), _) => Some(Mount { prefix, strip: strip.unwrap_or(true) }),
+        (None, Some(over)) => Some(Mount { strip: strip.unwrap_or(over.strip), ..over }),
+        (None, None) => None,
+    };
     let mut health = section.section("healthcheck");
+    if let Some(Mount { prefix, strip: false }) = proxy.mount.as_ref().filter(|_| is_new) {
+        proxy.healthcheck.path.clone_from(prefix);
+    }
     health.set("path", &mut proxy.healthcheck.path, values::url_path);
+    if let Some(at) = health.place_of("path") {
+        below_the_prefix(&health, at, proxy.mount.as_ref(), &proxy.healthcheck.path);
+    }
     health.set("interval", &mut proxy.healthcheck.interval_ms, values::duration_ms(false));
     health.set("timeout", &mut proxy.healthcheck.timeout_ms, values::duration_ms(false));
     health.end();
     section.end();
+}
+
+/// Refuses a path that nobody could reach from outside: an app that sees its prefix has no others.
+fn below_the_prefix(section: &Section<'_>, at: Range<usize>, mount: Option<&Mount>, path: &str) {
+    let Some(mount) = mount.filter(|mount| !mount.strip && !mount.has(path)) else { return };
+    let message = format!("expected a path below the app's prefix {:?}, found {path:?}", mount.prefix);
+    let help = "with strip_prefix = false the app sees whole paths, and other paths reach other apps";
+    section.report("path", Problem::at(at, message).help(help));
 }
 
 pub(super) fn deploy(mut section: Section<'_>, deploy: &mut DeploySettings) {
@@ -154,9 +185,9 @@ pub(super) fn deploy(mut section: Section<'_>, deploy: &mut DeploySettings) {
 }
 
 /// Reads one check: a `path` or a `command` makes it one of two kinds, each with its keys.
-pub(super) fn smoke(section: Section<'_>) -> Option<SmokeCheck> {
+pub(super) fn smoke(section: Section<'_>, mount: Option<&Mount>) -> Option<SmokeCheck> {
     match (section.place_of("path"), section.place_of("command")) {
-        (Some(_), None) => http_check(section).map(SmokeCheck::Http),
+        (Some(_), None) => http_check(section, mount).map(SmokeCheck::Http),
         (None, Some(_)) => command_check(section).map(SmokeCheck::Command),
         (Some(_), Some(at)) => {
             section.report("command", Problem::at(at, "a check has a `path` or a `command`, not both"));
@@ -172,8 +203,11 @@ pub(super) fn smoke(section: Section<'_>) -> Option<SmokeCheck> {
     }
 }
 
-fn http_check(mut section: Section<'_>) -> Option<HttpCheck> {
+fn http_check(mut section: Section<'_>, mount: Option<&Mount>) -> Option<HttpCheck> {
     let path = section.read("path", values::url_path);
+    if let (Some(at), Some(path)) = (section.place_of("path"), &path) {
+        below_the_prefix(&section, at, mount, path);
+    }
     let check = HttpCheck {
         path: path.clone().unwrap_or_default(),
         status: section.read("status", values::integer(100..=599)),

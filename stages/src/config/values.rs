@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::section::Read;
 use super::section::Value;
 use super::section::mismatch;
+use crate::notify::Channel;
 use crate::plan;
 use crate::secrets;
 
@@ -185,7 +186,7 @@ fn is_file_path(path: &str) -> bool {
         return false;
     };
     let is_elsewhere = ["proc", "sys", "dev", "tmp"].contains(&parts[0]);
-    path.len() <= TEXT_BYTES_MAX && parts.len() >= 2 && parts.iter().all(|part| plain(part)) && !is_elsewhere
+    path.len() <= TEXT_BYTES_MAX && parts.len() >= 2 && parts.iter().all(plain) && !is_elsewhere
 }
 
 /// Reads the name of a secret. What is none is not quoted: it may be the secret itself.
@@ -275,6 +276,18 @@ pub(super) fn url_path(value: &Value<'_>) -> Read<String> {
     Err(mismatch("a path such as \"/healthz\", beginning with '/', without spaces", value))
 }
 
+/// Reads the part of a host's paths that is the app's.
+pub(super) fn path_prefix(value: &Value<'_>) -> Read<String> {
+    let prefix = text(value)?;
+    let trimmed = prefix.trim_end_matches('/');
+    if crate::proxy::prefix_is_plain(trimmed).is_ok() {
+        return Ok(trimmed.to_owned());
+    }
+    let problem = mismatch("a path prefix such as \"/shop\"", value);
+    Err(problem
+        .help("names of letters, digits, '-', '_', '.' and '~', a '/' before each; leave it out for \"/\""))
+}
+
 pub(super) fn host_name(value: &Value<'_>) -> Read<String> {
     let host = text(value)?.to_ascii_lowercase();
     let plain = |part: &str| {
@@ -303,23 +316,13 @@ pub(super) fn branch(value: &Value<'_>) -> Read<String> {
     ))
 }
 
-/// Reads `email:author`, `email:a@b`, `slack:SECRET` or `webhook:SECRET`.
+/// Reads where a notice goes: `email:author`, `slack:SECRET`.
 pub(super) fn channel(value: &Value<'_>) -> Read<String> {
-    let expected =
-        "a channel: \"email:author\", \"email:ops@example.com\", \"slack:SECRET\" or \"webhook:SECRET\"";
-    let wrong = || {
-        Problem::at(value.span(), format!("expected {expected}"))
-            .help("slack: and webhook: take the name of the secret that holds the URL, of A-Z, 0-9 and '_'")
-            .hidden()
-    };
-    let channel = value.get_ref().as_str().ok_or_else(wrong)?;
-    let (kind, target) = channel.split_once(':').ok_or_else(wrong)?;
-    let fits = match kind {
-        "email" => target == "author" || target.parse::<lettre::Address>().is_ok(),
-        "slack" | "webhook" => secrets::is_name(target) && !secrets::is_ours(target),
-        _ => false,
-    };
-    if fits { Ok(channel.to_owned()) } else { Err(wrong()) }
+    let text = value.get_ref().as_str().unwrap_or_default();
+    match Channel::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(wrong) => Err(Problem::at(value.span(), wrong.to_string()).help(wrong.help()).hidden()),
+    }
 }
 
 /// Reads `"Name"`, `"Name: value"`, a list of those, or a table of names and values.

@@ -1,6 +1,6 @@
 //! An e-mail through the mail server that `LANDFALL_SMTP_URL` names.
 
-use landfall_engine::ports::NoticeOrder;
+use landfall_engine::core::command::NotSent;
 use lettre::Address;
 use lettre::AsyncSmtpTransport;
 use lettre::AsyncTransport;
@@ -14,60 +14,78 @@ use reqwest::Url;
 use sha2::Digest;
 use sha2::Sha256;
 
-use super::message::Message;
-use crate::context::Context;
+use super::Sending;
+use super::form;
 use crate::secrets::MAIL_FROM;
 use crate::secrets::SMTP_URL;
 
 /// The port of mail between servers: what a URL without a port and without a login means.
 const SMTP_PORT: u16 = 25;
 
+/// To whom.
+pub(super) enum To<'a> {
+    /// Whoever made the commit.
+    Author,
+    /// This address.
+    Address(&'a str),
+}
+
 /// Hands the mail to the server and returns what it said.
-pub(super) async fn send(
-    context: &Context,
-    to: &str,
-    order: &NoticeOrder,
-    message: &Message,
-) -> Result<String, String> {
-    let mail = mail(context, to, order, message)?;
-    let url = context.secrets.get(SMTP_URL).map_err(|missing| missing.to_string())?;
-    let url = with_encryption(url.trim()).ok_or_else(|| {
-        format!("{SMTP_URL} is no mail server: expected smtp://user:password@host:port or smtps://…")
+pub(super) async fn send(sending: &Sending<'_>, to: To<'_>) -> Result<String, NotSent> {
+    let mail = mail(sending, to)?;
+    let url = with_encryption(sending.secret(SMTP_URL)?.trim()).ok_or_else(|| {
+        NotSent::failed(format!(
+            "{SMTP_URL} is no mail server: expected smtp://user:password@host:port or smtps://…"
+        ))
     })?;
     let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&url)
-        .map_err(|_| format!("{SMTP_URL} is not understood: expected smtp://… or smtps://…, and ?tls=required, opportunistic or none"))?
+        .map_err(|_| {
+            NotSent::failed(format!(
+                "{SMTP_URL} is not understood: expected smtp://… or smtps://…, and ?tls=required, opportunistic or none"
+            ))
+        })?
         .build::<Tokio1Executor>();
-    let answer = transport.send(mail).await.map_err(|error| format!("the mail server: {}", chain(&error)))?;
+    let answer = transport.send(mail).await.map_err(|error| refusal(&error))?;
     let said = answer.message().collect::<Vec<_>>().join(" ");
     Ok(format!("{} {said}", answer.code()).trim_end().to_owned())
 }
 
-fn mail(context: &Context, to: &str, order: &NoticeOrder, message: &Message) -> Result<Mail, String> {
-    let commit = order.run.commit();
-    let to = match to {
-        "author" => address(&commit.email)
-            .map(|address| Mailbox::new(Some(commit.author.clone()), address))
-            .ok_or_else(|| format!("the author's address {:?} is no e-mail address", commit.email))?,
-        address_text => address(address_text)
-            .map(|address| Mailbox::new(None, address))
-            .ok_or_else(|| format!("{address_text:?} is no e-mail address"))?,
-    };
-    let from = context.secrets.get(MAIL_FROM).map_err(|missing| missing.to_string())?;
-    let from: Mailbox = from
-        .trim()
-        .parse()
-        .map_err(|_| format!("{MAIL_FROM} is no sender: expected Landfall <landfall@example.com>"))?;
+/// A 5yz is an answer; a 4yz, and silence, may be others later.
+fn refusal(error: &lettre::transport::smtp::Error) -> NotSent {
+    let reason = format!("the mail server: {}", chain(error));
+    if error.is_permanent() { NotSent::failed(reason) } else { NotSent::errored(reason) }
+}
+
+fn mail(sending: &Sending<'_>, to: To<'_>) -> Result<Mail, NotSent> {
+    let to = mailbox(sending, to).map_err(NotSent::failed)?;
+    let from: Mailbox = sending.secret(MAIL_FROM)?.trim().parse().map_err(|_| {
+        NotSent::failed(format!("{MAIL_FROM} is no sender: expected Landfall <landfall@example.com>"))
+    })?;
     let domain = from.email.domain().to_owned();
-    Mail::builder()
+    let mut mail = Mail::builder()
         .from(from)
         .to(to)
-        .subject(message.title())
-        .message_id(Some(message_id(order.key.as_str(), &domain)))
-        .raw_header(plain_header("Auto-Submitted", "auto-generated"))
-        .raw_header(plain_header("X-Landfall-Run", &order.run.id.to_string()))
-        .header(ContentType::TEXT_PLAIN)
-        .body(message.text())
-        .map_err(|error| format!("the mail could not be written: {error}"))
+        .subject(&sending.message.title)
+        .message_id(Some(message_id(sending.key, &domain)))
+        .raw_header(plain_header("Auto-Submitted", "auto-generated"));
+    if let Some((run, _)) = sending.run {
+        mail = mail.raw_header(plain_header("X-Landfall-Run", &run.to_string()));
+    }
+    mail.header(ContentType::TEXT_PLAIN)
+        .body(form::text(sending.message))
+        .map_err(|error| NotSent::failed(format!("the mail could not be written: {error}")))
+}
+
+fn mailbox(sending: &Sending<'_>, to: To<'_>) -> Result<Mailbox, String> {
+    match (to, sending.run) {
+        (To::Author, Some((_, commit))) => address(&commit.email)
+            .map(|address| Mailbox::new(Some(commit.author.clone()), address))
+            .ok_or_else(|| format!("the author's address {:?} is no e-mail address", commit.email)),
+        (To::Author, None) => Err("the server's own notices have no author: name an address".into()),
+        (To::Address(text), _) => address(text)
+            .map(|address| Mailbox::new(None, address))
+            .ok_or_else(|| format!("{text:?} is no e-mail address")),
+    }
 }
 
 fn address(text: &str) -> Option<Address> {

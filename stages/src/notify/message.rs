@@ -1,53 +1,96 @@
-//! What a notice says, as pure functions of the run: one content, three forms.
-
-use std::time::SystemTime;
+//! What a notice says, as pure functions of what it is about. How it is written down is in [`form`](super::form).
 
 use landfall_engine::core::event::Cause;
 use landfall_engine::core::facts::TestFailure;
 use landfall_engine::core::notice::NoticeId;
 use landfall_engine::core::notice::Occasion;
+use landfall_engine::core::run::Blocked;
 use landfall_engine::core::run::Run;
 use landfall_engine::core::stage::Stage;
-use serde_json::Value;
-use serde_json::json;
 
 use crate::evidence::Evidence;
 use crate::lines::clip;
 use crate::secrets::Masker;
 
-/// Slack cuts a message at 4,000 characters and shows the rest nowhere.
-const SLACK_BYTES_MAX: usize = 3_500;
 /// A subject or a title is one line on a phone.
 const SUBJECT_BYTES_MAX: usize = 80;
-/// More failing tests than this are a number.
-const TESTS_SHOWN_MAX: usize = 10;
 
 /// A notice, every text of it masked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message {
-    event: &'static str,
-    run: String,
-    app: String,
-    env: String,
-    state: &'static str,
-    cause: &'static str,
-    stage: Option<Stage>,
-    sha: String,
-    branch: Option<String>,
-    subject: String,
-    author: String,
-    /// What happened, in half a line.
-    what: String,
+    /// Names what happened, for programs.
+    pub(super) event: &'static str,
+    /// The one line that says it all: `shop/production: the tests failed · Make it blue`.
+    pub(super) title: String,
     /// Why, as the stage said it.
-    reason: String,
+    pub(super) reason: String,
     /// What is now the case, and what to do.
-    then: String,
-    tests: Vec<TestFailure>,
-    tail: Vec<String>,
+    pub(super) then: String,
+    /// What to type.
+    pub(super) command: String,
+    /// What it is about.
+    pub(super) about: About,
+    /// Failing tests.
+    pub(super) tests: Vec<TestFailure>,
+    /// What was printed last.
+    pub(super) tail: Vec<String>,
+}
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum About {
+    /// A run.
+    Run(Box<OfRun>),
+    /// The server, by this name.
+    Server(String),
+}
+
+/// A run, as a notice tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OfRun {
+    pub(super) run: String,
+    pub(super) app: String,
+    pub(super) env: String,
+    pub(super) state: &'static str,
+    pub(super) cause: &'static str,
+    pub(super) stage: Option<Stage>,
+    pub(super) sha: String,
+    pub(super) branch: Option<String>,
+    pub(super) subject: String,
+    pub(super) author: String,
+}
+
+impl OfRun {
+    pub(super) fn short_sha(&self) -> &str {
+        self.sha.get(..12).unwrap_or(&self.sha)
+    }
+
+    /// Returns who made it, and on which branch.
+    pub(super) fn by(&self) -> String {
+        let branch = self.branch.as_ref().map_or(String::new(), |branch| format!(" on {branch}"));
+        format!("{}{branch}", self.author)
+    }
+}
+
+/// A notice that is about the server and about no run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerNotice {
+    /// Names what happened, for programs.
+    pub event: &'static str,
+    /// Names the server: a host name.
+    pub server: String,
+    /// What happened, in half a line.
+    pub what: String,
+    /// Why, and how it was found.
+    pub reason: String,
+    /// What is now the case, and what to do.
+    pub then: String,
+    /// What to type.
+    pub command: String,
 }
 
 impl Message {
-    /// Returns what there is to say.
+    /// Returns what there is to say of a run.
     pub(super) fn about(run: &Run, notice: &NoticeId, evidence: Option<Evidence>, masker: &Masker) -> Self {
         let commit = run.commit();
         let told = told(run, notice.occasion);
@@ -59,8 +102,7 @@ impl Message {
             name: masker.mask(&test.name),
             message: masker.mask(&test.message),
         };
-        Self {
-            event: told.event,
+        let of_run = OfRun {
             run: run.id.to_string(),
             app: run.lane.app.clone(),
             env: run.lane.env.clone(),
@@ -71,87 +113,43 @@ impl Message {
             branch: commit.branch.clone(),
             subject: masker.mask(&commit.subject),
             author: commit.author.clone(),
-            what: told.what,
+        };
+        Self {
+            event: told.event,
+            title: title(&of_run, &told.what),
             reason: masker.mask(&told.reason),
             then: told.then,
+            command: format!("landfall show {}", run.id),
+            about: About::Run(Box::new(of_run)),
             tests: tests.into_iter().map(masked_test).collect(),
             tail: masker.mask_lines(&failure.tail),
         }
     }
 
-    /// Returns the one line that says it all: `shop/production: test failed · Make it blue`.
-    pub(super) fn title(&self) -> String {
-        let subject = if self.subject.is_empty() { self.short_sha() } else { &self.subject };
-        let subject = clip(subject, SUBJECT_BYTES_MAX);
-        let line = format!("{}/{}: {} · {subject}", self.app, self.env, self.what);
-        line.chars().filter(|char| !char.is_control()).collect()
-    }
-
-    /// Returns the whole, for reading as plain text.
-    pub(super) fn text(&self) -> String {
-        let mut text = format!("{}\n\n{}\n\n", self.title(), self.reason);
-        let branch = self.branch.as_ref().map_or(String::new(), |branch| format!(" on {branch}"));
-        text.push_str(&format!("commit  {} {}\n", self.short_sha(), self.subject));
-        text.push_str(&format!("by      {}{branch}\n", self.author));
-        if !self.tests.is_empty() {
-            text.push_str("\nfailing tests\n");
-            for test in self.tests.iter().take(TESTS_SHOWN_MAX) {
-                text.push_str(&format!("  {}\n    {}\n", test.name, test.message));
-            }
+    /// Returns what there is to say of the server.
+    pub(super) fn of_server(notice: &ServerNotice, masker: &Masker) -> Self {
+        let ServerNotice { event, server, what, reason, then, command } = notice;
+        Self {
+            event,
+            title: one_line(&format!("landfall on {server}: {what}")),
+            reason: masker.mask(reason),
+            then: masker.mask(then),
+            command: command.clone(),
+            about: About::Server(server.clone()),
+            tests: Vec::new(),
+            tail: Vec::new(),
         }
-        if !self.tail.is_empty() {
-            text.push_str("\nthe last lines\n");
-            self.tail.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
-        }
-        text.push_str(&format!("\n{}\nlandfall show {}\n", self.then, self.run));
-        text
     }
+}
 
-    /// Returns the body of a Slack-compatible webhook.
-    pub(super) fn slack(&self) -> Value {
-        let branch = self.branch.as_ref().map_or(String::new(), |branch| format!(" on {branch}"));
-        let mut text = format!("*{}*\n{}\n", slack_text(&self.title()), slack_text(&self.reason));
-        let by = format!("{} by {}{branch}", self.short_sha(), self.author);
-        text.push_str(&format!("{}\n", slack_text(&by)));
-        for test in self.tests.iter().take(TESTS_SHOWN_MAX) {
-            let line = clip(&format!("{}: {}", test.name, test.message), 200);
-            text.push_str(&format!("• {}\n", slack_text(&line)));
-        }
-        let end = format!("{}\n`landfall show {}`", slack_text(&self.then), self.run);
-        let room = SLACK_BYTES_MAX.saturating_sub(text.len() + end.len() + 16);
-        let tail = last_lines(&self.tail, room);
-        if !tail.is_empty() {
-            text.push_str(&format!("```\n{tail}\n```\n"));
-        }
-        let text = clip(&text, SLACK_BYTES_MAX.saturating_sub(end.len() + 1));
-        json!({ "text": format!("{}\n{end}", text.trim_end()) })
-    }
+fn title(run: &OfRun, what: &str) -> String {
+    let subject = if run.subject.is_empty() { run.short_sha() } else { &run.subject };
+    let subject = clip(subject, SUBJECT_BYTES_MAX);
+    one_line(&format!("{}/{}: {what} · {subject}", run.app, run.env))
+}
 
-    /// Returns the body of a generic webhook.
-    pub(super) fn json(&self, at: SystemTime) -> Value {
-        json!({
-            "event": self.event,
-            "run": self.run,
-            "app": self.app,
-            "env": self.env,
-            "commit": self.sha,
-            "branch": self.branch,
-            "subject": self.subject,
-            "author": self.author,
-            "state": self.state,
-            "cause": self.cause,
-            "stage": self.stage.map(Stage::name),
-            "reason": self.reason,
-            "tail": self.tail,
-            "failing_tests": self.tests,
-            "text": self.title(),
-            "at": humantime::format_rfc3339_millis(at).to_string(),
-        })
-    }
-
-    fn short_sha(&self) -> &str {
-        self.sha.get(..12).unwrap_or(&self.sha)
-    }
+fn one_line(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).collect()
 }
 
 struct Told {
@@ -166,7 +164,7 @@ struct Told {
 fn told(run: &Run, occasion: Occasion) -> Told {
     let (cause, stage, what, reason) = match &run.cause {
         Some(Cause::StageFailed { stage, reason }) => {
-            ("stage_failed", Some(*stage), format!("{} failed", spoken(*stage)), reason.clone())
+            ("stage_failed", Some(*stage), format!("{} failed", stage.spoken()), reason.clone())
         }
         Some(Cause::Cancelled { reason }) => ("cancelled", None, "cancelled".into(), reason.clone()),
         Some(Cause::Superseded { by }) => {
@@ -207,9 +205,16 @@ fn told(run: &Run, occasion: Occasion) -> Told {
             Told { event: "approval", cause, stage, what: "a person must approve".into(), reason, then }
         }
         Occasion::Parked { .. } => {
+            let (event, what) = match run.parked().map(|parked| parked.at) {
+                // Zero tries: rollbacks are manual here, and none has failed.
+                Some(Blocked::Rollback { attempt: 1.. }) => {
+                    ("rollback_failed", "the rollback failed, a person must decide")
+                }
+                _ => ("parked", "a person must decide"),
+            };
             let reason = run.parked().map_or(reason, |parked| parked.reason.clone());
             let then = "The run waits for a person: look at it, then retry, skip or abort it.".into();
-            Told { event: "parked", cause, stage, what: "a person must decide".into(), reason, then }
+            Told { event, cause, stage, what: what.into(), reason, then }
         }
     }
 }
@@ -221,38 +226,4 @@ fn subject_of(subject: &str, sha: &str) -> String {
     } else {
         format!("{short} {}", clip(subject, SUBJECT_BYTES_MAX))
     }
-}
-
-/// Names a stage as people do.
-fn spoken(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Checkout => "the checkout",
-        Stage::Test => "the tests",
-        Stage::Build => "the build",
-        Stage::PushImage => "pushing the image",
-        Stage::ReleaseCommand => "the release command",
-        Stage::Deploy => "the deploy",
-        Stage::Smoke => "the smoke checks",
-        Stage::GoLive => "going live",
-        Stage::PublicSmoke => "the checks of the public address",
-    }
-}
-
-/// Slack takes three characters for markup, and `<!channel>` for a call to everybody.
-fn slack_text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// Returns as many last lines as there is room for, safe inside a block of code.
-fn last_lines(lines: &[String], room: usize) -> String {
-    let mut kept: Vec<String> = Vec::new();
-    let mut left = room;
-    for line in lines.iter().rev() {
-        let line = slack_text(line).replace("```", "'''");
-        let Some(rest) = left.checked_sub(line.len() + 1) else { break };
-        left = rest;
-        kept.push(line);
-    }
-    kept.reverse();
-    kept.join("\n")
 }

@@ -31,6 +31,8 @@ use crate::testing::release;
 use crate::testing::run as a_run;
 use crate::testing::tcp;
 
+const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 fn failed_in(stage: Stage, reason: &str) -> Run {
     let mut run = a_run(([127, 0, 0, 1], 9).into(), None, settings());
     run.state = RunState::Failed;
@@ -90,17 +92,31 @@ fn order(run: Run, occasion: Occasion, channel: &str) -> NoticeOrder {
 }
 
 /// Sends a notice to a receiver that answers like this, under the name HOOK.
-async fn posted(channel: &str, reply: Reply) -> (Result<String, String>, Vec<Request>) {
+async fn posted(channel: &str, reply: Reply) -> (Result<String, NotSent>, Vec<Request>) {
     let (address, heard) = tcp(move |_| reply.clone()).await;
     let hook = format!("http://{address}/services/T0/B0/XyZsecret");
-    let world = World::with(&[("HOOK", &hook)]).await;
+    let world = World::with(&[("HOOK", &hook), ("KEY", KEY)]).await;
     let sent = run(&world.context, &order(red_tests(), Occasion::Failed, channel)).await;
     let heard = heard.lock().unwrap().clone();
     (sent, heard)
 }
 
-fn said(sent: &Result<String, String>) -> Result<&str, &str> {
-    sent.as_deref().map_err(String::as_str)
+/// Returns why a notice was not taken, for good.
+#[track_caller]
+fn no(sent: &Result<String, NotSent>) -> &str {
+    match sent {
+        Err(NotSent::Failed { reason }) => reason,
+        other => panic!("expected an answer that is no, found {other:?}"),
+    }
+}
+
+/// Returns why a notice was not taken yet.
+#[track_caller]
+fn not_yet(sent: &Result<String, NotSent>) -> &str {
+    match sent {
+        Err(NotSent::Errored { reason, .. }) => reason,
+        other => panic!("expected the lack of an answer, found {other:?}"),
+    }
 }
 
 #[test]
@@ -110,16 +126,13 @@ fn the_words_of_every_notice_are_pinned() {
         (rolled_back(), Occasion::RolledBack, None),
         (parked(), Occasion::Parked { seq: 12 }, None),
     ];
+    let masker = Masker::new(["12 passed"]);
     let mut shown = String::new();
     for (run, occasion, evidence) in all {
         let id = notice(occasion, "slack:HOOK");
-        let message = Message::about(&run, &id, evidence, &Masker::new(["12 passed"]));
-        let slack = message.slack()["text"].as_str().unwrap().to_owned();
-        let json = serde_json::to_string_pretty(&message.json(SystemTime::UNIX_EPOCH)).unwrap();
-        shown.push_str(&format!("=== {occasion} as text\n{}\n", message.text()));
-        shown.push_str(&format!("=== {occasion} for Slack\n{slack}\n\n"));
-        shown.push_str(&format!("=== {occasion} as JSON\n{json}\n\n"));
+        show(&mut shown, &occasion.to_string(), &Message::about(&run, &id, evidence, &masker));
     }
+    show(&mut shown, "disk_low", &Message::of_server(&disk_low(), &masker));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/notify/notices.txt");
         std::fs::write(path, &shown).unwrap();
@@ -128,24 +141,78 @@ fn the_words_of_every_notice_are_pinned() {
     }
 }
 
-#[test]
-fn a_slack_message_is_never_longer_than_slack_shows() {
+/// Adds every form of a message.
+fn show(shown: &mut String, name: &str, message: &Message) {
+    let pretty = |value: Value| serde_json::to_string_pretty(&value).unwrap();
+    let slack = form::slack(message)["text"].as_str().unwrap().to_owned();
+    shown.push_str(&format!("=== {name} as text\n{}\n", form::text(message)));
+    shown.push_str(&format!("=== {name} for Slack\n{slack}\n\n"));
+    shown.push_str(&format!("=== {name} for Discord\n{}\n\n", pretty(form::discord(message))));
+    shown.push_str(&format!("=== {name} for Teams\n{}\n\n", pretty(form::teams(message))));
+    let json = form::json(message, SystemTime::UNIX_EPOCH);
+    shown.push_str(&format!("=== {name} as JSON\n{}\n\n", pretty(json)));
+}
+
+fn disk_low() -> ServerNotice {
+    ServerNotice {
+        event: "disk_low",
+        server: "build-1".into(),
+        what: "the disk is low".into(),
+        reason: "the disk of /var/lib/landfall is low: 100 MiB are free".into(),
+        then: "Pushes are refused until there is room.".into(),
+        command: "landfall prune".into(),
+    }
+}
+
+/// Returns a notice that is as long as they get.
+fn long() -> Message {
     let mut evidence = evidence();
-    evidence.failure.tail = vec!["<&>``` ".repeat(70); 30];
-    let message = Message::about(
-        &red_tests(),
-        &notice(Occasion::Failed, "slack:HOOK"),
-        Some(evidence),
-        &Masker::default(),
+    evidence.failure.tail = vec!["<&>``` ".repeat(30); 30];
+    let id = notice(Occasion::Failed, "slack:HOOK");
+    Message::about(&red_tests(), &id, Some(evidence), &Masker::default())
+}
+
+#[test]
+fn a_message_is_never_longer_than_its_receiver_takes_and_keeps_its_end() {
+    let end = format!("`landfall show {}`", red_tests().id);
+    let slack = form::slack(&long())["text"].as_str().unwrap().to_owned();
+    assert!(slack.len() <= 3_520 && slack.ends_with(&end), "{}: {slack}", slack.len());
+    let discord = form::discord(&long());
+    let description = discord["embeds"][0]["description"].as_str().unwrap();
+    assert!(description.len() <= 3_520 && description.ends_with(&end), "{}", description.len());
+    assert!(form::teams(&long()).to_string().len() < 28 * 1024);
+}
+
+#[test]
+fn a_commit_calls_nobody_and_links_nowhere() {
+    let mut run = red_tests();
+    if let landfall_engine::core::event::Origin::Push { commit, .. } = &mut run.origin {
+        commit.subject = "@everyone <!channel> [free](https://evil.example) **now**".into();
+    }
+    let message = Message::about(&run, &notice(Occasion::Failed, "slack:HOOK"), None, &Masker::default());
+    assert!(form::slack(&message).to_string().contains("&lt;!channel&gt;"));
+    let discord = form::discord(&message);
+    assert_eq!(discord["allowed_mentions"], serde_json::json!({ "parse": [] }));
+    let content = discord["content"].as_str().unwrap();
+    assert!(
+        content.contains(r"\@everyone") && content.contains(r"\[free\]") && content.contains(r"\*\*now"),
+        "{content}"
     );
-    let text = message.slack()["text"].as_str().unwrap().to_owned();
-    assert!(text.len() <= 3_520, "{}", text.len());
-    assert!(text.ends_with(&format!("`landfall show {}`", red_tests().id)), "{text}");
+    let teams = form::teams(&message).to_string();
+    assert!(
+        !teams.contains("TextBlock\"") || !teams.replace("RichTextBlock", "").contains("TextBlock"),
+        "{teams}"
+    );
 }
 
 #[tokio::test]
-async fn a_webhook_gets_json_and_the_key_of_the_notice() {
-    for channel in ["slack:HOOK", "webhook:HOOK"] {
+async fn every_receiver_gets_its_form_and_the_key_of_the_notice() {
+    let shown = |channel: &str, body: &Value| match channel.split_once(':').unwrap().0 {
+        "discord" => body["content"].to_string(),
+        "teams" => body["attachments"][0]["content"]["body"][0].to_string(),
+        _ => body["text"].to_string(),
+    };
+    for channel in ["slack:HOOK", "discord:HOOK", "teams:HOOK", "webhook:HOOK", "webhook:HOOK:KEY"] {
         let (sent, heard) = posted(channel, Reply::new(200, "ok")).await;
         assert_eq!(sent.as_deref(), Ok("200 OK"));
         let [request] = heard.as_slice() else { panic!("{heard:?}") };
@@ -154,35 +221,98 @@ async fn a_webhook_gets_json_and_the_key_of_the_notice() {
         assert_eq!(request.header("idempotency-key"), Some(key.as_str()));
         assert_eq!(request.header("content-type"), Some("application/json"));
         let body: Value = serde_json::from_str(&request.body).unwrap();
-        assert!(body["text"].as_str().unwrap().contains("Make it blue"), "{body}");
+        assert!(shown(channel, &body).contains("Make it blue"), "{body}");
+        assert_eq!(request.header("webhook-signature").is_some(), channel.ends_with(":KEY"));
     }
+}
+
+#[tokio::test]
+async fn a_signed_webhook_can_be_checked_by_whoever_has_the_key() {
+    let (_, heard) = posted("webhook:HOOK:KEY", Reply::new(202, "")).await;
+    let request = &heard[0];
+    let key = order(red_tests(), Occasion::Failed, "webhook:HOOK:KEY").key;
+    assert_eq!(request.header("webhook-id"), Some(key.as_str()));
+    let timestamp: u64 = request.header("webhook-timestamp").unwrap().parse().unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(now.abs_diff(timestamp) < 60, "{timestamp}");
+    let expected =
+        sign::SigningKey::parse(KEY).unwrap().sign(key.as_str(), timestamp, request.body.as_bytes());
+    assert_eq!(request.header("webhook-signature"), Some(expected.as_str()));
+}
+
+#[tokio::test]
+async fn a_signature_that_can_not_be_made_is_never_left_out() {
+    let (address, heard) = tcp(|_| Reply::new(200, "")).await;
+    let hook = format!("http://{address}/");
+    for secrets in [vec![("HOOK", hook.as_str())], vec![("HOOK", &hook), ("KEY", "hunter2-hunter2")]] {
+        let world = World::with(&secrets).await;
+        let sent = run(&world.context, &order(red_tests(), Occasion::Failed, "webhook:HOOK:KEY")).await;
+        assert!(no(&sent).starts_with("the secret KEY is "), "{sent:?}");
+        assert!(!no(&sent).contains("hunter2"), "{sent:?}");
+    }
+    assert!(heard.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_refusal_is_quoted_without_the_address() {
     let echo = "no such hook: /services/T0/B0/XyZsecret";
     let (sent, _) = posted("slack:HOOK", Reply::new(404, echo)).await;
-    assert_eq!(said(&sent), Err("slack:HOOK answered 404 Not Found (\"no such hook: ***\")"));
+    assert_eq!(no(&sent), "slack:HOOK answered 404 Not Found (\"no such hook: ***\")");
     let (sent, heard) =
         posted("webhook:HOOK", Reply::new(307, "").with("location", "http://127.0.0.1:9/")).await;
-    assert_eq!(said(&sent), Err("webhook:HOOK answered 307 Temporary Redirect (\"\")"));
+    assert_eq!(no(&sent), "webhook:HOOK answered 307 Temporary Redirect (\"\")");
     assert_eq!(heard.len(), 1);
+}
+
+#[tokio::test]
+async fn only_what_may_be_answered_otherwise_later_is_sent_again() {
+    for status in [400, 401, 403, 404, 410, 413, 422] {
+        let (sent, _) = posted("discord:HOOK", Reply::new(status, "")).await;
+        assert!(no(&sent).contains(&status.to_string()), "{sent:?}");
+    }
+    for status in [408, 425, 429, 500, 502, 503] {
+        let (sent, _) = posted("discord:HOOK", Reply::new(status, "")).await;
+        assert!(not_yet(&sent).contains(&status.to_string()), "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_says_how_long_it_wants_to_be_left_alone() {
+    for (asked, expected) in [("7", Some(7_000)), ("0.5", Some(500)), ("soon", None), ("-1", None)] {
+        let (sent, _) = posted("slack:HOOK", Reply::new(429, "").with("retry-after", asked)).await;
+        let Err(NotSent::Errored { retry_after_ms, .. }) = sent else { panic!("{sent:?}") };
+        assert_eq!(retry_after_ms, expected, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn a_notice_of_the_server_reaches_every_kind_of_receiver() {
+    let (address, heard) = tcp(|_| Reply::new(200, "")).await;
+    let hook = format!("http://{address}/services/XyZsecret");
+    let world = World::with(&[("HOOK", &hook), ("KEY", KEY)]).await;
+    let notifier = Notifier::new(world.context.http.clone(), Arc::clone(&world.context.secrets));
+    for channel in ["slack:HOOK", "discord:HOOK", "teams:HOOK", "webhook:HOOK:KEY"] {
+        notifier.send(channel, "log/disk_low/1", &disk_low()).await.unwrap();
+        let heard = heard.lock().unwrap();
+        let request = heard.last().unwrap();
+        assert_eq!(request.header("idempotency-key"), Some("log/disk_low/1"));
+        assert!(request.body.contains("the disk is low"), "{}", request.body);
+    }
+    let sent = notifier.send("email:author", "log/disk_low/1", &disk_low()).await;
+    assert_eq!(no(&sent), "the server's own notices have no author: name an address");
 }
 
 #[tokio::test]
 async fn an_address_that_nobody_answers_is_not_named() {
     let world = World::with(&[("HOOK", "http://127.0.0.1:1/services/XyZsecret")]).await;
     let sent = run(&world.context, &order(red_tests(), Occasion::Failed, "slack:HOOK")).await;
-    assert_eq!(said(&sent), Err("slack:HOOK gave no answer: connection refused"));
+    assert_eq!(not_yet(&sent), "slack:HOOK gave no answer: connection refused");
     let world = World::with(&[("HOOK", "XyZsecret")]).await;
     let sent = run(&world.context, &order(red_tests(), Occasion::Failed, "slack:HOOK")).await;
-    assert_eq!(said(&sent), Err("the secret HOOK is no address: expected https://… or http://…"));
+    assert_eq!(no(&sent), "the secret HOOK is no address: expected https://… or http://…");
     let world = World::new().await;
     let sent = run(&world.context, &order(red_tests(), Occasion::Failed, "webhook:HOOK")).await;
-    assert_eq!(
-        said(&sent),
-        Err("the secret HOOK is not set: put it into the environment of the landfall process")
-    );
+    assert_eq!(no(&sent), "the secret HOOK is not set: put it into the environment of the landfall process");
 }
 
 #[tokio::test]
@@ -191,7 +321,7 @@ async fn a_receiver_that_keeps_silent_is_given_up() {
     let world = World::with(&[("HOOK", &format!("http://{address}/"))]).await;
     let order = order(red_tests(), Occasion::Failed, "webhook:HOOK");
     let sent = run_within(&world.context, &order, Duration::from_millis(50)).await;
-    assert_eq!(said(&sent), Err("webhook:HOOK gave no answer within 50ms"));
+    assert_eq!(not_yet(&sent), "webhook:HOOK gave no answer within 50ms");
 }
 
 #[tokio::test]
@@ -207,7 +337,7 @@ async fn what_a_stage_said_last_is_in_the_notice() {
 }
 
 /// Mails a notice of red tests through a server with a login.
-async fn mailed(channel: &str, verdict: &'static str) -> (Result<String, String>, Vec<String>) {
+async fn mailed(channel: &str, verdict: &'static str) -> (Result<String, NotSent>, Vec<String>) {
     let (address, heard) = mail_server(verdict).await;
     let url = format!("smtp://mailer:mail%20pw@{address}");
     let world = World::with(&[(SMTP_URL, &url), (MAIL_FROM, "Landfall <landfall@example.com>")]).await;
@@ -241,8 +371,9 @@ async fn every_try_is_the_same_mail() {
 #[tokio::test]
 async fn a_mail_server_that_refuses_is_quoted_without_the_password() {
     let (sent, _) = mailed("email:author", "554 5.7.1 not with mail pw").await;
-    let said = sent.unwrap_err();
-    assert!(said.contains("5.7.1 not with ***"), "{said}");
+    assert!(no(&sent).contains("5.7.1 not with ***"), "{sent:?}");
+    let (sent, _) = mailed("email:author", "451 4.7.1 greylisted").await;
+    assert!(not_yet(&sent).contains("4.7.1 greylisted"), "{sent:?}");
 }
 
 #[tokio::test]
@@ -253,7 +384,7 @@ async fn an_address_that_is_none_is_said() {
         commit.email = "not an address".into();
     }
     let sent = run(&world.context, &order(nobody, Occasion::Failed, "email:author")).await;
-    assert_eq!(said(&sent), Err("the author's address \"not an address\" is no e-mail address"));
+    assert_eq!(no(&sent), "the author's address \"not an address\" is no e-mail address");
     let sent = run(&world.context, &order(red_tests(), Occasion::Failed, "pager:me")).await;
-    assert!(sent.unwrap_err().starts_with("\"pager:me\" is no channel"));
+    assert!(no(&sent).starts_with("\"pager:me\" is no channel"), "{sent:?}");
 }

@@ -15,6 +15,7 @@ use super::ProxyInfo;
 use super::Refusal;
 use super::Route;
 use super::RouteStatus;
+use super::SPEAKS;
 use super::Switched;
 use super::name_is_safe;
 
@@ -118,10 +119,25 @@ impl ProxyClient {
     }
 
     /// Moves the traffic of a route. When it returns `Ok`, the route is on disk and in force.
+    ///
+    /// A proxy that would not understand the route is not asked: it would give the app the whole host.
     pub async fn switch(&self, route: Route) -> Result<Switched, ProxyError> {
         let path = route_path(&route.app, &route.env)?;
+        if route.mount.is_some() {
+            self.understands_mounts().await?;
+        }
         let request = self.request(Method::PUT, &path).timeout(SWITCH_TIMEOUT).json(&route);
         Ok(self.answer(request).await?)
+    }
+
+    async fn understands_mounts(&self) -> Result<(), ProxyError> {
+        let ProxyInfo { speaks, pid, version, .. } = self.info().await?;
+        if speaks >= SPEAKS {
+            return Ok(());
+        }
+        let message =
+            format!("it is of version {version} and knows no path prefixes; `kill {pid}` renews it");
+        Err(ProxyError::Refused { message })
     }
 
     /// Waits for the end of the proxy that answers now.

@@ -1,5 +1,6 @@
 //! The last step: what a user gets now, seen and written down.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ async fn former_serves(
     address: SocketAddr,
 ) -> Result<String, String> {
     let digest = &former.image.digest;
-    let asked = format!("GET {} at http://{address}", path(order)?);
+    let asked = format!("GET {} at http://{address}", path(order, route)?);
     let answer = ask(context, order, route, address).await?;
     let status = answer.status;
     match answer.header(RELEASE_HEADER) {
@@ -81,7 +82,7 @@ async fn nothing_serves(
             order.run.lane
         ));
     }
-    let asked = format!("GET {} at http://{address}", path(order)?);
+    let asked = format!("GET {} at http://{address}", path(order, route)?);
     let answer = ask(context, order, route, address).await?;
     let (status, ours) = (answer.status, order.run.image.as_ref().map(|image| image.digest.as_str()));
     let empty = match route {
@@ -102,8 +103,15 @@ async fn nothing_serves(
     }
 }
 
-fn path(order: &RollbackOrder) -> Result<&str, String> {
-    Ok(&settings(order)?.proxy.healthcheck.path)
+/// Returns the path by which users reach the app's health check, where the route in force has the app.
+fn path<'a>(order: &'a RollbackOrder, route: Option<&Route>) -> Result<Cow<'a, str>, String> {
+    let proxy = &settings(order)?.proxy;
+    let path = proxy.healthcheck.path.as_str();
+    Ok(match route {
+        Some(Route { mount: Some(mount), .. }) => mount.public_path(path),
+        Some(_) => Cow::Borrowed(path),
+        None => proxy.public_path(path),
+    })
 }
 
 async fn ask(
@@ -115,8 +123,9 @@ async fn ask(
     let settings = settings(order)?;
     let host = route.map_or(settings.proxy.host.as_deref(), |route| route.host.as_deref());
     let limit = Duration::from_millis(HTTP_CHECK_LIMIT_MS);
-    let path = path(order)?;
-    http::get(&context.http, http::Get { address, host, path, probe: true, limit }).await.map_err(|silence| {
+    let path = path(order, route)?;
+    let get = http::Get { address, host, path: &path, probe: true, limit };
+    http::get(&context.http, get).await.map_err(|silence| {
         let asked = format!("GET {path} at http://{address}");
         match silence {
             NoAnswer::Unconnected(why) => format!("{asked}: nobody takes connections: {why}"),

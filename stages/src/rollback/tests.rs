@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use landfall_engine::core::lane::Release;
 use landfall_engine::core::run::Run;
+use landfall_engine::core::settings::Mount;
 use landfall_engine::core::stage::Stage;
 
 use super::*;
@@ -217,6 +218,20 @@ async fn a_host_that_was_new_in_this_commit_goes_back_to_the_one_before() {
     deployed.world.proxy.set(Some(Route { host: Some("new.example.com".into()), ..deployed.ours() }));
     proof(deployed.rolled_back().await);
     assert_eq!(deployed.world.proxy.route().unwrap().host.as_deref(), Some("old.example.com"));
+}
+
+#[tokio::test]
+async fn a_prefix_that_was_new_in_this_commit_goes_too_and_the_proof_asks_where_the_former_one_is() {
+    let mut deployed = Deployed::over_a_former_release().await;
+    let mount = |prefix: &str| Some(Mount { prefix: prefix.into(), strip: true });
+    deployed.world.proxy.set(Some(Route { mount: mount("/old"), ..deployed.formers(5) }));
+    let entry = deployed.run.entry.as_ref().unwrap();
+    crate::former_route::remember(&deployed.world.context, &deployed.run, entry).await.unwrap();
+    deployed.run.settings.as_mut().unwrap().proxy.mount = mount("/new");
+    deployed.world.proxy.set(Some(Route { mount: mount("/new"), ..deployed.ours() }));
+    let (_, proof) = proof(deployed.rolled_back().await);
+    assert!(proof.starts_with("GET /old/ at http://"), "{proof}");
+    assert_eq!(deployed.world.proxy.route().unwrap().mount, mount("/old"));
 }
 
 #[tokio::test]

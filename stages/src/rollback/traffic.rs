@@ -85,12 +85,16 @@ fn route_back(
     // The host may be new in this commit: the one before it was in the route that this run replaced.
     let before = kept.or(current.filter(|route| route.generation < entry.generation));
     let settings = settings(order)?;
-    let host = before.map_or_else(|| settings.proxy.host.clone(), |route| route.host.clone());
+    let (host, mount) = before.map_or_else(
+        || (settings.proxy.host.clone(), settings.proxy.mount.clone()),
+        |route| (route.host.clone(), route.mount.clone()),
+    );
     let by = entry.replaces.as_ref().map_or(run.id, |former| former.run);
     Ok(Some(Route {
         app: run.lane.app.clone(),
         env: run.lane.env.clone(),
         host,
+        mount,
         generation,
         target,
         release,

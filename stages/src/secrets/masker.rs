@@ -111,12 +111,17 @@ impl Masker {
         masked
     }
 
-    /// Returns lines with every secret in them replaced, those that span lines too.
+    /// Returns the last lines of some output with every secret in them replaced, those that span lines too, and the
+    /// rest of one that began before them.
     pub fn mask_lines(&self, lines: &[String]) -> Vec<String> {
         if lines.is_empty() {
             return Vec::new();
         }
-        self.mask(&lines.join("\n")).split('\n').map(str::to_owned).collect()
+        let text = lines.join("\n");
+        let rest = self.known.rest_of_a_form(&text);
+        let masked = self.mask(&text[rest..]);
+        let masked = if rest == 0 { masked } else { format!("{MASK}{masked}") };
+        masked.split('\n').map(str::to_owned).collect()
     }
 
     /// Returns the places of secrets, in order, those that overlap as one.
@@ -165,6 +170,16 @@ impl Known {
         let forms = &self.forms[self.begun[nth].clone()];
         let whole = forms.iter().filter(move |form| text.as_bytes()[at..].starts_with(form.as_bytes()));
         whole.map(move |form| at..at + form.len())
+    }
+
+    /// Returns the length of the last lines of a form with which a text begins, when they tell something.
+    fn rest_of_a_form(&self, text: &str) -> usize {
+        let rests = |form: &str| -> usize {
+            let mut rests = form.match_indices('\n').map(|(at, _)| &form[at + 1..]);
+            rests.find(|rest| text.starts_with(rest)).map_or(0, str::len)
+        };
+        let longest = self.forms.iter().map(|form| rests(form)).max().unwrap_or(0);
+        if text[..longest].chars().count() >= PART_CHARS_MIN { longest } else { 0 }
     }
 
     fn begins_a_form(&self, start: &str) -> bool {

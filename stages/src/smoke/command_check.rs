@@ -98,7 +98,7 @@ fn shot<'a>(
     })?;
     let mut body = container::basis(order, &image, &SCRIPT.replace("SEND_MARK", SEND_MARK));
     body.cmd.get_or_insert_default().extend(["sh".to_owned(), check.command.clone()]);
-    body.env = Some(plan::environment(&variables(order, target)));
+    body.env = Some(plan::environment(&variables(order, settings, target)));
     if let Some(host) = &mut body.host_config {
         host.network_mode = Some("host".into());
     }
@@ -112,11 +112,14 @@ fn shot<'a>(
     })
 }
 
-fn variables(order: &Order, target: &Target<'_>) -> BTreeMap<String, String> {
+fn variables(order: &Order, settings: &Settings, target: &Target<'_>) -> BTreeMap<String, String> {
     let commit = order.run.commit();
+    // What a command appends are paths as the app has them.
+    let mount = settings.proxy.mount.as_ref().filter(|mount| mount.strip && !target.is_app);
+    let prefix = mount.map_or("", |mount| mount.prefix.as_str());
     let address = target.address.to_string();
     let pairs = [
-        ("LANDFALL_URL", format!("http://{address}")),
+        ("LANDFALL_URL", format!("http://{address}{prefix}")),
         ("LANDFALL_HOST", target.host.map_or(address, str::to_owned)),
         ("CI", "true".into()),
         ("CI_COMMIT_SHA", commit.sha.clone()),

@@ -1,5 +1,6 @@
 //! One request, and whether its answer is what was expected. [`judge`] is pure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use landfall_engine::core::effect::HTTP_CHECK_LIMIT_MS;
@@ -35,7 +36,9 @@ pub(super) async fn check(
 ) -> Result<SmokePassed, Stopped> {
     let limit = Duration::from_millis(check.within_ms.unwrap_or(HTTP_CHECK_LIMIT_MS));
     let Target { watched, address, host, is_app } = *target;
-    let get = http::Get { address, host, path: &check.path, probe: false, limit };
+    let path =
+        if is_app { Cow::Borrowed(check.path.as_str()) } else { settings.proxy.public_path(&check.path) };
+    let get = http::Get { address, host, path: &path, probe: false, limit };
     match http::get(&context.http, get).await {
         Ok(answer) => {
             let masker = context.secrets.masker(Some(settings));

@@ -4,9 +4,11 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use landfall_engine::core::settings::HttpCheck;
+use landfall_engine::core::settings::Mount;
 use landfall_engine::core::stage::Stage;
 
 use super::*;
+use crate::proxy::Route;
 use crate::public_smoke;
 use crate::testing::FakeDocker;
 use crate::testing::Lines;
@@ -294,6 +296,21 @@ async fn live_means_that_the_proxy_answers_by_this_digest() {
         "GET / at http://{address} expected an answer of sha256:new, found sha256:other (status 200)"
     );
     assert_eq!(reason(&outcome), said);
+}
+
+#[tokio::test]
+async fn an_app_with_a_prefix_is_asked_where_its_users_find_it() {
+    let world = World::new().await;
+    let address = ([127, 0, 0, 1], 9).into();
+    world.docker.add(CANDIDATE, &[], true, 9);
+    let mut settings = checks(&[get("/cart")]);
+    settings.proxy.mount = Some(Mount { prefix: "/shop".into(), strip: true });
+    let mount = settings.proxy.mount.clone();
+    world.proxy.set(Some(Route { mount, ..world_route(7, Some(address), "sha256:new") }));
+    let order = order(a_run(address, None, settings), Stage::PublicSmoke);
+    let outcome = public_smoke::run(&world.context, &order, &Lines::default().output()).await;
+    let Outcome::Succeeded(Facts::PublicSmoke(report)) = outcome else { panic!("{outcome:?}") };
+    assert!(report.checks[0].check.starts_with("GET /shop/ at http://"), "{report:?}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::proxy::RELEASE_HEADER;
 use crate::proxy::Refusal;
 use crate::proxy::Route;
 use crate::proxy::RouteStatus;
+use crate::proxy::SPEAKS;
 use crate::proxy::Switched;
 
 /// A proxy; clones are the same one.
@@ -78,6 +79,9 @@ fn through(state: &State, request: &Request) -> Reply {
     match state.route.as_ref().filter(|route| route.target.is_some()) {
         None if state.route.is_some() => Reply::new(503, "landfall proxy: nothing is released here yet"),
         None => Reply::new(404, "landfall proxy: no app has this host"),
+        Some(Route { mount: Some(mount), .. }) if !mount.has(&request.target) => {
+            Reply::new(404, "landfall proxy: no app has this host")
+        }
         Some(route) if request.header(PROBE_HEADER).is_some() => {
             state.app.clone().with(RELEASE_HEADER, &route.release)
         }
@@ -89,9 +93,18 @@ fn administer(state: &mut State, public: SocketAddr, request: &Request) -> Reply
     let status = |route: &Route| RouteStatus { route: route.clone(), targets: vec![], releases: vec![] };
     let of_shop = request.path().starts_with("/v1/routes/shop/production");
     match (request.method.as_str(), request.path(), &state.route) {
-        ("GET", "/v1/proxy", _) => {
-            Reply::json(200, &ProxyInfo { pid: 1, version: "0".into(), listen: public, started_at_ms: 0 })
-        }
+        ("GET", "/v1/proxy", _) => Reply::json(
+            200,
+            &ProxyInfo {
+                pid: 1,
+                version: "0".into(),
+                listen: public,
+                started_at_ms: 0,
+                speaks: SPEAKS,
+                tls: None,
+                trusts: Vec::new(),
+            },
+        ),
         ("GET", "/v1/routes", route) => Reply::json(200, &route.iter().map(status).collect::<Vec<_>>()),
         ("GET", _, Some(route)) if of_shop => Reply::json(200, &status(route)),
         ("PUT", "/v1/routes/shop/production", _) => {

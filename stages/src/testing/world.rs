@@ -213,6 +213,7 @@ pub(crate) fn world_route(generation: u64, target: Option<SocketAddr>, release: 
         app: "shop".into(),
         env: "production".into(),
         host: None,
+        mount: None,
         generation,
         target,
         release: release.into(),

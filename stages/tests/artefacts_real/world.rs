@@ -206,6 +206,7 @@ impl World {
             app: app.into(),
             env: "production".into(),
             host: host.map(str::to_owned),
+            mount: None,
             generation: 1,
             target,
             release: target.map_or(String::new(), |_| "sha256:aa".into()),

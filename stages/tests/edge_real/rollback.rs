@@ -23,6 +23,7 @@ fn live_over_former(world: &World) -> (Run, Candidate) {
         app: "shop".into(),
         env: "production".into(),
         host: None,
+        mount: None,
         generation: 7,
         target: Some(candidate.address),
         release: "sha256:new".into(),

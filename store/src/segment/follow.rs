@@ -26,6 +26,9 @@ type Item = Result<(Cursor, Envelope), ReadError>;
 
 /// Writes a cursor: the seq of the last event that was seen, and of which log.
 pub(crate) fn cursor(seq: u64, log_id: Uuid) -> Cursor {
+    if seq == 0 {
+        return Cursor::start();
+    }
     Cursor(format!("{seq}@{}", log_id.simple()))
 }
 

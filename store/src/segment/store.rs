@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::Log;
 use super::files::Segments;
-use super::follow::follow;
+use super::follow::{cursor, follow};
 use super::reader::Mark;
 use super::recovery::{Found, find_end, settle_end};
 use super::tail::Tail;
@@ -382,6 +382,10 @@ impl EventStore for SegmentStore {
     async fn claimed(&self, claim: &str) -> Result<Option<RunId>, ReadError> {
         let claim = claim.to_owned();
         self.read("a claim", move |log| Ok(log.index.claimed(&claim))).await
+    }
+
+    async fn near_end(&self, events: u64) -> Cursor {
+        cursor(self.durable.borrow().seq.saturating_sub(events), self.log.log_id)
     }
 
     fn follow(&self, from: Cursor) -> BoxStream<'static, Result<(Cursor, Envelope), ReadError>> {

@@ -1,5 +1,6 @@
 //! How a proxy starts, ends, and is found again.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +12,12 @@ use tokio::net::TcpStream;
 
 use crate::proxy::ProxyOptions;
 use crate::proxy::ProxyStartError;
+use crate::proxy::TlsOptions;
 use crate::proxy::limits::Limits;
 use crate::proxy::server::Proxy;
 use crate::proxy::spawn::ENV_KEPT;
 use crate::proxy::spawn::SpawnError;
+use crate::proxy::spawn::Wanted;
 use crate::proxy::spawn::ensure_running;
 use crate::proxy::testing::App;
 use crate::proxy::testing::PATIENCE;
@@ -72,7 +75,7 @@ async fn a_port_in_use_is_said_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let options = ProxyOptions { dir: dir.path().to_owned(), listen };
+    let options = ProxyOptions { listen, ..options(dir.path()) };
     let error = start(&options).await.unwrap_err().to_string();
     assert!(error.contains(&listen.to_string()) && error.contains("choose another port"), "{error}");
     assert!(!dir.path().join("proxy.pid").exists());
@@ -109,7 +112,7 @@ async fn a_proxy_that_ends_finishes_what_is_in_flight_while_its_successor_serves
     let _ = gone.await.unwrap();
     let successor = async {
         loop {
-            match start(&ProxyOptions { dir: dir.path().to_owned(), listen }).await {
+            match start(&ProxyOptions { listen, ..options(dir.path()) }).await {
                 Ok(successor) => return successor,
                 // The watch ends a moment before the folder is let go.
                 Err(ProxyStartError::AlreadyRunning { .. }) => tokio::task::yield_now().await,
@@ -149,14 +152,31 @@ async fn a_proxy_that_ends_waits_for_no_request_for_ever() {
 async fn the_proxy_that_runs_is_adopted_unless_it_has_another_address() {
     let world = World::start().await;
     let never = Path::new("/nonexistent/landfall");
-    let any_port = ([127, 0, 0, 1], 0).into();
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     for listen in [any_port, world.addr()] {
         assert_eq!(&ensure_running(world.dir.path(), listen, never).await.unwrap(), world.proxy.info());
     }
-    let other = ensure_running(world.dir.path(), ([127, 0, 0, 1], 1).into(), never).await.unwrap_err();
+    let other =
+        ensure_running(world.dir.path(), SocketAddr::from(([127, 0, 0, 1], 1)), never).await.unwrap_err();
     assert!(matches!(&other, SpawnError::OtherAddress { has, .. } if *has == world.addr()), "{other:?}");
     let text = other.to_string();
     assert!(text.contains("127.0.0.1:1") && text.contains(&world.addr().to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_takes_no_encrypted_traffic_is_not_mistaken_for_one_that_does() {
+    let never = Path::new("/nonexistent/landfall");
+    let plain = World::start().await;
+    let tls =
+        TlsOptions { listen: SocketAddr::from(([127, 0, 0, 1], 0)), certs: "/certs".into(), redirect: false };
+    let wanted = |world: &World, tls| Wanted { tls: Some(tls), ..Wanted::from(world.addr()) };
+    let refused = ensure_running(plain.dir.path(), wanted(&plain, tls.clone()), never).await.unwrap_err();
+    assert!(matches!(refused, SpawnError::OtherEncryption { .. }), "{refused:?}");
+
+    let encrypted = World::encrypted(false).await;
+    let found = ensure_running(encrypted.dir.path(), wanted(&encrypted, tls), never).await.unwrap();
+    assert_eq!(&found, encrypted.proxy.info());
+    assert_eq!(Wanted::from(&found).tls.unwrap().listen, found.tls.unwrap().listen);
 }
 
 #[tokio::test]
@@ -164,7 +184,7 @@ async fn the_last_words_of_a_proxy_that_did_not_start_are_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let exe = program(dir.path(), "echo \"cannot take traffic: port in use\" >&2; exit 1");
     std::fs::write(dir.path().join("proxy.log"), "an older trouble\n").unwrap();
-    let listen = ([127, 0, 0, 1], 0).into();
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let error = ensure_running(dir.path(), listen, &exe).await.unwrap_err();
     assert_eq!(error.to_string(), "the traffic proxy did not start: cannot take traffic: port in use");
 
@@ -179,7 +199,10 @@ async fn the_last_words_of_a_proxy_that_did_not_start_are_passed_on() {
 async fn a_spawned_proxy_gets_no_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let exe = program(dir.path(), "env >&2; exit 1");
-    let error = ensure_running(dir.path(), ([127, 0, 0, 1], 0).into(), &exe).await.unwrap_err().to_string();
+    let error = ensure_running(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)), &exe)
+        .await
+        .unwrap_err()
+        .to_string();
     let environment = error.split_once("start: ").unwrap().1;
     let names: Vec<_> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     // The shell adds these itself.

@@ -17,7 +17,7 @@ use crate::proxy::testing::says;
 use crate::proxy::testing::text;
 
 /// Answers with the request line and the headers it received, one a line.
-async fn mirror() -> App {
+pub(super) async fn mirror() -> App {
     App::start(|request| async move {
         let mut lines = vec![format!("{} {}", request.method(), request.uri())];
         for (name, value) in request.headers() {

@@ -161,6 +161,21 @@ fn lines_of_a_tail_are_masked_together() {
     assert_eq!(Masker::new(["first\nsecond"]).mask_lines(&[]), Vec::<String>::new());
 }
 
+#[test]
+fn the_rest_of_a_secret_that_began_before_a_tail_is_hidden() {
+    let masker = Masker::new(["-----BEGIN KEY-----\nfirst-line\nsecond-line\n-----END KEY-----\n"]);
+    let lines =
+        |lines: &[&str]| masker.mask_lines(&lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>());
+    assert_eq!(lines(&["second-line", "-----END KEY-----", "and more"]), ["***", "and more"]);
+    assert_eq!(lines(&["first-line", "second-line", "-----END KEY-----"]), ["***"]);
+    assert_eq!(lines(&["second-line", "something else"]), ["second-line", "something else"]);
+    assert_eq!(
+        lines(&["before", "second-line", "-----END KEY-----"]).len(),
+        3,
+        "a tail is cut at its beginning"
+    );
+}
+
 /// Secrets of few letters, so that they overlap, repeat and contain each other.
 fn secrets() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[ab\n]{4,9}", 1..4)
