@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use landfall_engine::core::command::{NotSent, Outcome, RollbackOutcome};
-use landfall_engine::core::event::Origin;
 use landfall_engine::core::facts::{
     BuiltImage, Candidate, Checkout, Facts, Failure, PushedImage, SmokeReport, Switched, TestReport,
 };
@@ -64,7 +63,7 @@ impl FakeStages {
 }
 
 async fn checkout(run: &Run) -> Outcome {
-    let Origin::Push { commit, repository, .. } = &run.origin else { return Outcome::failed("no commit") };
+    let Some((commit, repository)) = run.origin.source() else { return Outcome::failed("no commit") };
     let repository = repository.strip_prefix("file://").unwrap_or(repository);
     let file = match git::show_file(Path::new(repository), &commit.sha, CONFIG_FILE).await {
         Ok(file) => file,
@@ -73,7 +72,7 @@ async fn checkout(run: &Run) -> Outcome {
     match read_at_commit(|name| file.clone().filter(|_| name == CONFIG_FILE), &run.lane.app) {
         Ok((settings, configured_by)) => Outcome::Succeeded(Facts::Checkout(Checkout {
             tree: "7ree".into(),
-            settings: Box::new(settings),
+            settings: Box::new(settings.for_environment(&run.lane.env)),
             configured_by,
         })),
         Err(reason) => Outcome::Failed(Failure::new(reason)),

@@ -5,6 +5,7 @@
 mod binary;
 mod caddy;
 mod contract;
+mod control;
 mod encrypted;
 mod fake;
 mod fixture;
