@@ -144,7 +144,7 @@ impl ApiError {
             Self::Unsigned => ("unsigned", "The signature is missing or wrong"),
             Self::Unprocessable(_) => ("unprocessable", "Something is missing"),
             Self::Forbidden(_) => ("forbidden", "The token does not open this"),
-            Self::Limited { .. } => ("limited", "Too many wrong tokens"),
+            Self::Limited { .. } => ("limited", "Too many wrong tokens or signatures"),
             Self::NotFound(_) => ("not-found", "There is nothing of that name"),
             Self::Gone(_) => ("gone", "It is not kept any more"),
             Self::Refused(_) => ("refused", "The rules say no"),
@@ -187,7 +187,7 @@ impl ApiError {
                     .into()
             }
             Self::Limited { seconds } => format!(
-                "too many wrong tokens came from your address, so none is looked at for the next {seconds} s"
+                "too many wrong tokens or signatures came from your address, so none is looked at for the next {seconds} s"
             ),
             Self::Internal { doing, .. } => format!("{doing} failed; the server's log says why"),
         };

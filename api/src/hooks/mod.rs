@@ -34,7 +34,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::server::{App, Peer};
+use crate::server::{App, FailedLogins, Peer};
 
 use body::Room;
 use delivery::{Delivery, Event, Malformed};
@@ -49,13 +49,19 @@ const SHOWN_CHARS_MAX: usize = 40;
 #[derive(Debug)]
 pub struct Hooks {
     room: Room,
+    /// How often whom was wrong about a signature. A forge that has an old secret shuts nobody out of the API.
+    strangers: FailedLogins,
     /// What is compared with where there is no secret, so that this takes as long.
     nobodys: String,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { room: Room::default(), nobodys: format!("{}{}", Uuid::new_v4(), Uuid::new_v4()) }
+        Self {
+            room: Room::default(),
+            strangers: FailedLogins::default(),
+            nobodys: format!("{}{}", Uuid::new_v4(), Uuid::new_v4()),
+        }
     }
 }
 
@@ -167,14 +173,14 @@ pub(crate) async fn receive(
 ) -> Result<Response, ApiError> {
     let from = peer.map(|Extension(peer)| peer.client(&headers));
     // Before any room is given to a body: a stranger may have a little of it, and not all of it.
-    app.hears(from)?;
+    app.hooks.strangers.hears(from, app.now_ms())?;
     let forge = Forge::ALL.into_iter().find(|known| known.name() == forge).ok_or_else(|| {
         let known = Forge::ALL.map(Forge::name).join(", ");
         ApiError::NotFound(format!("there are no deliveries of {forge:?}; there are those of {known}"))
     })?;
     let read = app.hooks.room.read(&headers, body).await;
     let admitted = read.and_then(|body| Ok((admit(&app, forge, &name, &headers, &body)?, body)));
-    let (registration, body) = admitted.inspect_err(|_| app.note_stranger(from))?;
+    let (registration, body) = admitted.inspect_err(|_| app.hooks.strangers.note(from, app.now_ms()))?;
     refuse_forms(&headers)?;
     let delivery = forge.read(&headers, &body).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))?;
     drop(body);

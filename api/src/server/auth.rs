@@ -97,31 +97,16 @@ fn known(app: &App, token: &str, from: Option<IpAddr>) -> Result<Identity, ApiEr
         // Random, and known to whoever can read the data folder: nobody's guesses close the machine's own commands.
         return Ok(local);
     }
-    app.hears(from)?;
+    if token.is_empty() {
+        // Nothing is guessed by that.
+        return Err(ApiError::Unauthorized);
+    }
+    app.failed_logins.hears(from, now_ms)?;
     Identity::of(app, token, now_ms).ok_or_else(|| {
-        if let Some(from) = from.filter(|_| !token.is_empty()) {
-            app.note_stranger(Some(from));
-            tracing::warn!(%from, "a token was refused");
-        }
+        app.failed_logins.note(from, now_ms);
+        tracing::warn!(?from, "a token was refused");
         ApiError::Unauthorized
     })
-}
-
-impl App {
-    /// Says no to an address that was wrong too often of late.
-    pub(crate) fn hears(&self, from: Option<IpAddr>) -> Result<(), ApiError> {
-        match from.and_then(|from| self.failed_logins.closed_for(from, self.now_ms())) {
-            Some(wait) => Err(ApiError::Limited { seconds: wait.as_secs().max(1) }),
-            None => Ok(()),
-        }
-    }
-
-    /// Notes that somebody there could not show who they are.
-    pub(crate) fn note_stranger(&self, from: Option<IpAddr>) {
-        if let Some(from) = from {
-            self.failed_logins.note(from, self.now_ms());
-        }
-    }
 }
 
 /// Returns what a request takes. None: there is no such route, so there is nothing to protect, and the answer says so.

@@ -78,6 +78,7 @@ pub(super) async fn reject(
 pub struct RetryRequest {
     /// Does a run that is over again, from this stage on, as a new run. Default: tries a parked run again where it
     /// stopped.
+    #[schema(pattern = "^(checkout|test|build|push_image|release_command|deploy)$")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Does a commit again that is held.
@@ -173,7 +174,7 @@ pub(super) async fn promote(
     let PromoteRequest { from, to, release, reason: because } = request;
     let (from, to) = (env_name(&from)?.to_owned(), env_name(&to)?.to_owned());
     if from == to {
-        return Err(ApiError::BadRequest(format!(
+        return Err(ApiError::Refused(format!(
             "a release is promoted from one environment to another, and both are {from}: a release of {from} is made \
              live again by a rollback"
         )));
@@ -258,6 +259,7 @@ pub(super) async fn resume(
     Body(request): Body<LaneRequest>,
 ) -> Result<Json<AppLine>, ApiError> {
     let lane = lane(&name, request.env.as_deref())?;
+    reason(request.reason)?;
     app.engine.resume(&lane, &actor(&headers)).await?;
     standing(&app, lane).await
 }
@@ -304,6 +306,7 @@ pub(super) async fn release(
     Body(request): Body<HoldRequest>,
 ) -> Result<Json<AppLine>, ApiError> {
     let lane = lane(&name, request.env.as_deref())?;
+    reason(request.reason)?;
     app.engine.release_hold(&lane, &request.commit, &actor(&headers)).await?;
     standing(&app, lane).await
 }

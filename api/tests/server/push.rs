@@ -6,6 +6,7 @@ use std::process::Stdio;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::fixture::{TestServer, WorkingCopy, stderr, until};
@@ -113,6 +114,48 @@ async fn a_name_that_no_app_can_have_is_refused_with_the_rule() {
 }
 
 #[tokio::test]
+async fn a_push_goes_where_its_app_is_registered_to_and_not_where_its_last_commit_says_not() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let known = json!({
+        "branches": { "release/*": "staging" }, "tags": { "v*": "production" }, "paths": ["!docs/**"]
+    });
+    assert_eq!(server.ask("PUT", "/v1/apps/shop", known).await.0, 201);
+    let remote = server.remote("shop");
+    let seen = copy.push(&remote, &["main"]).await;
+    assert!(seen.contains("branch main is not deployed; these are: release/* (to staging)"), "{seen}");
+    copy.push(&remote, &["main:release/1"]).await;
+    copy.git(&["tag", "-a", "-m", "the first", "v1"]).await;
+    copy.push(&remote, &["v1"]).await;
+    let lanes = async || {
+        let mut lanes = Vec::new();
+        for run in server.runs().await {
+            let run = server.settled(run).await;
+            lanes.push((run.lane.env.clone(), run.commit().branch.clone()));
+        }
+        lanes.sort_unstable();
+        lanes
+    };
+    let first = [("production".to_owned(), None), ("staging".to_owned(), Some("release/1".to_owned()))];
+    assert_eq!(lanes().await, first);
+    std::fs::create_dir(copy.path().join("docs")).unwrap();
+    copy.commit("docs/start.md", "read this\n").await;
+    let seen = copy.push(&remote, &["main:release/1"]).await;
+    assert!(seen.contains("no path was changed that matches !docs/**"), "{seen}");
+    copy.git(&["commit", "-q", "--allow-empty", "-m", "Nothing\n\n[skip ci]"]).await;
+    let seen = copy.push(&remote, &["main:release/1"]).await;
+    assert!(seen.contains("the message of the last commit says [skip ci]"), "{seen}");
+    assert_eq!(lanes().await, first);
+    server.stop().await;
+
+    // What was skipped is not taken for lost at the next start.
+    let server = TestServer::start(data.path()).await;
+    assert_eq!(server.runs().await.len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_branch_that_is_not_deployed_a_tag_and_a_deletion_are_said_and_start_nothing() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(data.path()).await;
@@ -124,7 +167,7 @@ async fn a_branch_that_is_not_deployed_a_tag_and_a_deletion_are_said_and_start_n
     assert!(seen.contains("names main, master"), "{seen}");
     copy.git(&["tag", "v1"]).await;
     let seen = copy.push(&remote, &["v1"]).await;
-    assert!(seen.contains("refs/tags/v1: only branches are deployed"), "{seen}");
+    assert!(seen.contains("nothing is deployed: tag v1 is not deployed"), "{seen}");
     let seen = copy.push(&remote, &[":try"]).await;
     assert!(seen.contains("branch try deleted; nothing is deployed by that"), "{seen}");
     assert!(server.runs().await.is_empty());
