@@ -140,7 +140,7 @@ async fn a_branch_goes_to_its_environment_and_its_release_is_promoted_as_it_is()
         to: to.into(),
         ..PromoteRequest::default()
     };
-    assert_eq!(client.promote("shop", &promote("staging", "staging")).await.unwrap_err().status(), Some(400));
+    assert_eq!(client.promote("shop", &promote("staging", "staging")).await.unwrap_err().status(), Some(409));
     let empty = client.promote("shop", &promote("production", "staging")).await.unwrap_err();
     assert_eq!(empty.to_string(), "shop/production serves nothing");
     let run = client.promote("shop", &promote("staging", "production")).await.unwrap().run_id;
