@@ -115,10 +115,10 @@ pub(super) async fn retry(
     let Some(from) = from else {
         return decide(&app, run_id, &headers, Decision::Retry).await;
     };
-    // Held against the run that is over, which moves no more.
-    terms(&app, run_id, &headers, claim.clone()).await?;
     let from = Stage::from_name(&from)
         .ok_or_else(|| ApiError::BadRequest(format!("{from:?} is no stage: {}", stages())))?;
+    // Held against the run that is over, which moves no more.
+    terms(&app, run_id, &headers, claim.clone()).await?;
     let again = app.engine.rerun(run_id, from, release_hold, "retry", &actor(&headers), claim).await?;
     let status = if again.fresh { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(linked(status, again.run_id))
