@@ -41,7 +41,8 @@ pub struct AppAddArgs {
     /// Name of the secret that opens the URL: a private ssh key, or a token for https.
     #[arg(long, value_name = "SECRET", requires = "git")]
     pub credential: Option<String>,
-    /// Deploy this branch, to production or to the environment that is named. Can be given several times.
+    /// Deploy this branch, to production or to the environment that is named. Can be given several times. Default: as
+    /// the app's own configuration says; behind a URL, main and master to production.
     #[arg(long = "branch", value_name = "PATTERN[=ENV]")]
     pub branches: Vec<String>,
     /// Deploy these tags, to production or to the environment that is named. Can be given several times.

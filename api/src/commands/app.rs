@@ -22,13 +22,14 @@ pub async fn run(global: &Global, command: AppCommand) -> Result<u8, Fault> {
             let app = checked("app", &args.app)?;
             let request = request_of(*args)?;
             let is_fetched = request.git.is_some();
+            let forge = request.forge.as_ref().map_or("FORGE", |forge| forge.kind.name());
             let secret = request.webhook_secret.clone().unwrap_or_else(|| "WEBHOOK_SECRET".into());
             installation.register(&app, request).await?;
             stdout::line(&format!("{app} is registered"))?;
             if is_fetched {
                 said(&format!(
-                    "next: `landfall secret set {app} {secret}`, and a webhook at the forge to POST /v1/hooks/FORGE/{app}, \
-                     signed with that secret"
+                    "next: `landfall secret set {app} {secret}`, and a webhook at the forge to \
+                     POST /v1/hooks/{forge}/{app}, of the type application/json, signed with that secret"
                 ));
             }
         }

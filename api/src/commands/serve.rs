@@ -80,7 +80,7 @@ pub struct ServeArgs {
     #[arg(env = KEY_VARIABLE, hide_env_values = true)]
     pub vault_key: Option<PathBuf>,
     /// Start no traffic proxy: adopt the one that somebody else keeps running on DATA/proxy, such as systemd.
-    #[arg(long, conflicts_with = "proxy_listen")]
+    #[arg(long, conflicts_with_all = ["proxy_listen", "proxy_tls_listen", "proxy_trusts"])]
     pub adopt_proxy: bool,
     /// The data folder was restored from a backup, and no other server works on its log any more.
     #[arg(long)]

@@ -41,10 +41,10 @@ const OF_A_BODY: [u16; 3] = [408, 413, 415];
 const ABOUT: &str = "\
 Takes an app from `git push` to live, and remembers how.
 
-* A change is answered once it is durable. Send an `Idempotency-Key` with it, and it can be sent again without a second \
-  effect, for as long as the log is kept.
+* A change is answered once it is durable. What starts or decides a run takes an `Idempotency-Key`, and can then be sent \
+  again without a second effect, for as long as the log is kept.
 * A refusal is a problem document (RFC 9457) whose `detail` says what was expected and what to do.
-* A list comes in pages; `next`, and a `Link` with `rel=\"next\"`, lead to the next one.
+* A long list comes in pages; `next`, and a `Link` with `rel=\"next\"`, lead to the next one.
 * A stream is Server-Sent Events. Its ids are opaque: send the last one as `Last-Event-ID`, and nothing is missed and \
   nothing comes twice.
 * Fields and enum values may be added; none is renamed or removed within `/v1`.";

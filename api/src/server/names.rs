@@ -34,14 +34,15 @@ fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, ApiError> {
 /// Returns the name of a secret if it is one: what a shell takes for a variable.
 pub(crate) fn secret_name(name: &str) -> Result<&str, ApiError> {
     let fits = (1..=100).contains(&name.len()) && !name.as_bytes()[0].is_ascii_digit();
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_plain =
+        name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     // The server's own token and key are nothing that a forge or a git server is given.
     let is_ours = name.starts_with("LANDFALL_") && !matches!(name, DEPLOY_KEY | GIT_TOKEN);
     match fits && is_plain && !is_ours {
         true => Ok(name),
         // It may be the secret itself, given by mistake.
         false => Err(ApiError::BadRequest(
-            "expected the name of a secret: up to 100 of A-Z, a-z, 0-9 and '_', with no digit and no LANDFALL_ at the \
+            "expected the name of a secret: up to 100 of A-Z, 0-9 and '_', with no digit and no LANDFALL_ at the \
              beginning; its value is set with `landfall secret set`"
                 .into(),
         )),
