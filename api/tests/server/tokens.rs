@@ -95,6 +95,20 @@ async fn a_token_of_one_app_opens_no_other_by_path_run_list_or_git() {
 }
 
 #[tokio::test]
+async fn who_has_which_token_is_the_administrator_s_to_know() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let (reader, _) = token(&server, json!({ "label": "grafana", "scope": "read" })).await;
+    let (admin, _) = token(&server, json!({ "label": "ada", "scope": "admin" })).await;
+    for (token, expected) in [(reader, 0), (admin, 2)] {
+        let request = reqwest::Client::new().get(format!("{}/v1/events", server.url)).bearer_auth(token);
+        let (_, page) = answered(request.send().await.unwrap()).await;
+        assert_eq!(page["events"].as_array().unwrap().len(), expected, "{page}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_ledger_is_no_run() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(data.path()).await;
