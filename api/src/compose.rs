@@ -303,8 +303,10 @@ fn edge_of(proxy_dir: &Path, wish: EdgeWish) -> Edge {
             if let Some(tls) = &mut edge.tls {
                 tls.certs = absolute(&tls.certs);
             }
-            let text = serde_json::to_vec(&edge).expect("addresses and paths are plain data");
-            let written = std::fs::create_dir_all(proxy_dir).and_then(|()| std::fs::write(path, text));
+            // A path need not be UTF-8, and JSON has to be.
+            let text = serde_json::to_vec(&edge).map_err(std::io::Error::from);
+            let made = std::fs::create_dir_all(proxy_dir);
+            let written = made.and(text).and_then(|text| std::fs::write(path, text));
             if let Err(error) = written {
                 tracing::warn!(%error, "how the proxy is to be started could not be written down for the next start");
             }

@@ -105,6 +105,27 @@ impl Commit {
     }
 }
 
+/// Returns the project that a delivery says it is of: `owner/name`. None: it does not say.
+pub(super) fn project(body: &[u8]) -> Option<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Of {
+        repository: Option<Repository>,
+        project: Option<Project>,
+    }
+    #[derive(Deserialize)]
+    struct Repository {
+        full_name: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Project {
+        path_with_namespace: Option<String>,
+    }
+    let Of { repository, project } = serde_json::from_slice(body).ok()?;
+    let of_gitlab = project.and_then(|project| project.path_with_namespace);
+    of_gitlab.or_else(|| repository?.full_name)
+}
+
 /// Returns every path that some of these commits changed. None: one of them does not say.
 pub(super) fn paths_of(commits: &[Commit]) -> Option<Vec<String>> {
     let mut paths = Vec::new();

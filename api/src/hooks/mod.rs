@@ -183,8 +183,13 @@ pub(crate) async fn receive(
     let (registration, body) = admitted.inspect_err(|_| app.hooks.strangers.note(from, app.now_ms()))?;
     refuse_forms(&headers)?;
     let delivery = forge.read(&headers, &body).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))?;
+    let project = delivery::project(&body);
     drop(body);
     let answer = match delivery.event {
+        Event::Push(_) if is_anothers(&registration, project.as_deref()) => {
+            let theirs = project.unwrap_or_default();
+            HookAnswer::nothing(format!("it is of the project {theirs:?}, and {name} is not built from that"))
+        }
         Event::Ping => {
             HookAnswer::nothing("pong: deliveries to this address arrive, and their signature is right")
         }
@@ -218,6 +223,13 @@ impl HookAnswer {
     fn nothing(why: impl Into<String>) -> Self {
         Self { nothing: vec![Nothing { reference: None, why: why.into() }], ..Self::default() }
     }
+}
+
+/// Tells whether a delivery is of another project than the app is known to come from: a webhook of a whole organisation
+/// delivers the pushes of all its projects.
+fn is_anothers(registration: &Registration, project: Option<&str>) -> bool {
+    let ours = registration.forge.as_ref().map(|forge| forge.project.as_str());
+    matches!((ours, project), (Some(ours), Some(theirs)) if !ours.eq_ignore_ascii_case(theirs))
 }
 
 /// Lets a delivery in that is signed with the app's secret, and says of all others the same.

@@ -334,6 +334,10 @@ mod tests {
         let with = |request: AppRequest| refused(AppRequest { git: git.clone(), ..request });
         let said = with(AppRequest { credential: Some("hunter2!".into()), ..AppRequest::default() });
         assert!(said.starts_with("`credential`: ") && !said.contains("hunter2"), "{said}");
+        for ours in ["LANDFALL_TOKEN", "LANDFALL_SMTP_URL", "lower_case"] {
+            let said = with(AppRequest { credential: Some(ours.into()), ..AppRequest::default() });
+            assert!(said.starts_with("`credential`: "), "{ours}: {said}");
+        }
         let said = with(AppRequest { poll: Some("1s".into()), ..AppRequest::default() });
         assert!(said.contains("10 s or more"), "{said}");
         let said = with(AppRequest {
@@ -348,6 +352,7 @@ mod tests {
         assert!(said.contains("`git`"), "{said}");
         for (api, project) in [
             ("ftp://x", "ada/shop"),
+            ("http://git.example.com/api/v1", "ada/shop"),
             ("https://ada:hunter2@example.com", "ada/shop"),
             ("https://api.github.com", "shop"),
             ("https://api.github.com", "../shop"),

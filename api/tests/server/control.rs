@@ -68,6 +68,9 @@ async fn a_run_that_is_over_is_done_again_from_a_stage_and_what_can_not_be_is_re
     let from = |stage: &str| RetryRequest { from: Some(stage.into()), release_hold: false };
     assert_eq!(client.rerun(red, &from("deploy")).await.unwrap_err().status(), Some(409));
     assert_eq!(client.rerun(red, &from("lunch")).await.unwrap_err().status(), Some(400));
+    let seen_before = server.request("POST", &format!("/v1/runs/{red}/retry")).header("if-match", "\"1-0\"");
+    let answer = seen_before.json(&from("build")).send().await.unwrap();
+    assert_eq!(answer.status(), 412, "it is not the run that the client saw");
     server.stages.mend(Stage::Build);
     let again = client.rerun(red, &from("build")).await.unwrap().run_id;
     assert_eq!(server.settled(again).await.state, RunState::Live);

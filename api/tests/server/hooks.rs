@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_engine::core::ledger::{Registration, Source};
+use landfall_engine::core::ledger::{Forge, ForgeKind, Registration, Source};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use serde_json::{Value, json};
@@ -171,6 +171,47 @@ async fn what_starts_no_run_is_answered_with_the_reason() {
     skip["head_commit"] = commit(&after, "Write app.py\n\n[skip ci]");
     nothing(&delivered(&server, "shop", "c", &skip).await, "[skip ci]");
     assert_eq!(server.runs().await.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_push_to_another_project_of_the_same_webhook_starts_nothing() {
+    let (server, copy, _data) = rig().await;
+    let known = Forge {
+        kind: ForgeKind::GitHub,
+        api: "https://api.github.com".into(),
+        project: "ada/shop".into(),
+        token: "GIT_TOKEN".into(),
+    };
+    register(&server, "shop", Registration { forge: Some(known), ..behind(&copy) }).await;
+    let before = head(&copy).await;
+    let after = copy.commit("app.py", "app = 2\n").await;
+    let mut other = push(MAIN, &before, &after);
+    other["repository"]["full_name"] = json!("ada/blog");
+    nothing(&delivered(&server, "shop", "o", &other).await, "it is of the project \"ada/blog\"");
+    other["repository"]["full_name"] = json!("Ada/Shop");
+    let (status, answer) = delivered(&server, "shop", "p", &other).await;
+    assert_eq!(status, 202, "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_signatures_is_not_listened_to_for_a_while_and_the_api_is_open_all_the_same() {
+    let (server, _copy, _data) = rig().await;
+    let wrong = || unsigned(&server, "github/shop", "{}").header("x-github-event", "push");
+    let mut refused = 0;
+    let closed = loop {
+        let answer = wrong().send().await.unwrap();
+        match answer.status().as_u16() {
+            403 => refused += 1,
+            _ => break answer,
+        }
+        assert!(refused < 100, "nobody stops it");
+    };
+    assert!(refused >= 10, "a forge may have an old secret");
+    assert!(closed.headers().contains_key("retry-after"));
+    assert_eq!(answered(closed).await.0, 429);
+    assert_eq!(server.ask("GET", "/v1/runs", json!({})).await.0, 200);
     server.stop().await;
 }
 

@@ -66,6 +66,10 @@ async fn start(
     if found.is_running() {
         return Ok(());
     }
+    if found.is_new() {
+        // A crash came between its making and its start, perhaps before its secret files.
+        return make_anew(context, order, former, output).await;
+    }
     output.line(&format!("starting {name} again"));
     match candidate::start(context, name).await {
         Ok(Start::PortTaken) => Err(format!(

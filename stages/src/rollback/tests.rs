@@ -33,13 +33,24 @@ struct Deployed {
 
 impl Deployed {
     async fn over_a_former_release() -> Self {
-        let world = World::new().await;
+        let world = World::with(&[("KEY", "c0rrect-h0rse")]).await;
         let (address, _) = tcp(|_| Reply::new(200, "the former page")).await;
         let former = release(address);
         let run = a_run(([127, 0, 0, 1], 20_001).into(), Some(former.clone()), Settings::default());
         world.docker.add(NEW, &labels(&run.id.to_string()), true, 20_001);
         world.docker.add(FORMER, &labels(&former_run().to_string()), true, address.port());
         Self { world, former, run }
+    }
+
+    /// Removes the former release's container, and returns the order of whoever knows how it was made.
+    fn without_the_former_container(&mut self) -> RollbackOrder {
+        self.former.image.digest = format!("sha256:{}", "f0".repeat(32));
+        self.run.entry.as_mut().unwrap().replaces = Some(self.former.clone());
+        self.world.proxy.set(Some(self.ours()));
+        self.world.docker.remove(FORMER);
+        let image = Some(self.former.image.clone());
+        let former = Run { id: former_run(), image, ..self.run.clone() };
+        RollbackOrder { former: Some(Arc::new(former)), ..rollback_order(self.run.clone()) }
     }
 
     async fn first() -> Self {
@@ -188,14 +199,8 @@ async fn a_former_release_that_is_gone_and_whose_run_cannot_be_read_keeps_the_ca
 #[tokio::test]
 async fn a_former_release_that_is_gone_is_made_again_where_it_was() {
     let mut deployed = Deployed::over_a_former_release().await;
-    let digest = format!("sha256:{}", "f0".repeat(32));
-    deployed.former.image.digest = digest.clone();
-    deployed.run.entry.as_mut().unwrap().replaces = Some(deployed.former.clone());
-    deployed.world.proxy.set(Some(deployed.ours()));
-    deployed.world.docker.remove(FORMER);
-    let image = deployed.former.image.clone();
-    let former = Run { id: former_run(), image: Some(image), ..deployed.run.clone() };
-    let order = RollbackOrder { former: Some(Arc::new(former)), ..rollback_order(deployed.run.clone()) };
+    let order = deployed.without_the_former_container();
+    let digest = deployed.former.image.digest.clone();
     let lines = Lines::default();
     let (serving, _) = proof(run(&deployed.world.context, &order, &lines.output()).await);
     assert_eq!(serving, Some(digest.clone()));
@@ -206,6 +211,16 @@ async fn a_former_release_that_is_gone_is_made_again_where_it_was() {
     assert_eq!(lines.seen()[0], said);
     // Once more, as after a crash.
     proof(run(&deployed.world.context, &order, &lines.output()).await);
+}
+
+#[tokio::test]
+async fn a_former_release_that_is_made_again_has_its_secret_files() {
+    let mut deployed = Deployed::over_a_former_release().await;
+    let settings = deployed.run.settings.as_mut().unwrap();
+    settings.env.files.insert("/run/key".into(), "KEY".into());
+    let order = deployed.without_the_former_container();
+    proof(run(&deployed.world.context, &order, &Lines::default().output()).await);
+    assert!(deployed.world.docker.has_files(FORMER));
 }
 
 #[tokio::test]

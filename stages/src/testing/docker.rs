@@ -33,6 +33,8 @@ struct Container {
     starts: u32,
     /// It was told to end, and does so when it is waited for.
     is_ending: bool,
+    /// Files were laid into it before it was started.
+    has_files: bool,
 }
 
 impl Container {
@@ -56,7 +58,8 @@ impl FakeDocker {
     /// Adds a container; its id is `id-<name>`.
     pub(crate) fn add(&self, name: &str, labels: &[(&str, String)], running: bool, port: u16) {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let container = Container { labels, running, port, restarts: 0, starts: 1, is_ending: false };
+        let container =
+            Container { labels, running, port, restarts: 0, starts: 1, is_ending: false, has_files: false };
         self.0.lock().unwrap().containers.insert(name.into(), container);
     }
 
@@ -90,6 +93,11 @@ impl FakeDocker {
         self.0.lock().unwrap().containers.remove(name);
     }
 
+    /// Tells whether files were laid into a container before it was started.
+    pub(crate) fn has_files(&self, name: &str) -> bool {
+        self.0.lock().unwrap().containers.get(name).is_some_and(|container| container.has_files)
+    }
+
     fn change(&self, name: &str, change: impl FnOnce(&mut Container)) {
         change(self.0.lock().unwrap().containers.get_mut(name).unwrap());
     }
@@ -119,6 +127,13 @@ fn answer(containers: &mut BTreeMap<String, Container>, request: &Request) -> Re
         _ if !containers.contains_key(&name) => {
             Reply::json(404, &json!({ "message": format!("No such container: {name}") }))
         }
+        ("PUT", "archive") => {
+            let laid = containers.get_mut(&name).filter(|container| !container.running);
+            laid.map_or(Reply::new(500, ""), |container| {
+                container.has_files = true;
+                Reply::new(200, "")
+            })
+        }
         ("GET", "json") => Reply::json(200, &inspected(&name, &containers[&name])),
         ("POST", verb) if ["start", "stop", "wait"].contains(&verb) => {
             containers.get_mut(&name).map_or(Reply::new(404, ""), |container| told(container, verb))
@@ -143,6 +158,7 @@ fn created(containers: &mut BTreeMap<String, Container>, name: &str, request: &R
         restarts: 0,
         starts: 0,
         is_ending: false,
+        has_files: false,
     };
     let name = name.split('&').next().unwrap();
     containers.insert(name.to_owned(), container);

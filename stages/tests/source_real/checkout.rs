@@ -160,6 +160,19 @@ async fn a_configuration_that_can_not_be_read_is_red_with_its_own_message() {
 }
 
 #[tokio::test]
+async fn a_secret_in_clear_text_of_any_environment_is_refused_before_it_is_recorded() {
+    let world = World::new();
+    let named = "[env]\nsecret = [\"DATABASE_URL\"]\n";
+    for section in ["", "[env.staging]\n"] {
+        let config = format!("{named}{section}clear = {{ URL = \"postgres://s3cret\" }}\n");
+        let sha = world.commit(&[("landfall.toml", config.as_str())]);
+        let reason = refused(&world, &sha, &world.repository()).await;
+        assert!(reason.contains("the value of the secret DATABASE_URL in URL"), "{section}: {reason}");
+        assert!(!reason.contains("s3cret"), "{section}: {reason}");
+    }
+}
+
+#[tokio::test]
 async fn hooks_and_filters_of_the_repository_are_not_run() {
     let world = World::new();
     let sha = world.commit(&[("app.py", "1\n")]);
