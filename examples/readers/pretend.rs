@@ -36,6 +36,7 @@ fn facts(order: &Order) -> Facts {
             tree: "7ree".into(),
             settings: Box::new(Settings { service: order.run.lane.app.clone(), ..Settings::default() }),
             configured_by: "nothing".into(),
+            guesses: vec![],
         }),
         Stage::Test => Facts::Test(TestReport::default()),
         Stage::Build => Facts::Build(BuiltImage {

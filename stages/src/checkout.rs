@@ -142,6 +142,7 @@ fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
                 tree: marker.tree,
                 settings: Box::new(settings.for_environment(&order.run.lane.env)),
                 configured_by,
+                guesses: vec![],
             })),
         },
         Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),

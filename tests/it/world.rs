@@ -284,6 +284,7 @@ impl StageExecutor for World {
                     tree: "7ree".into(),
                     settings: Box::new(self.settings()),
                     configured_by: "defaults".into(),
+                    guesses: vec![],
                 })
             }
             Stage::Test => {

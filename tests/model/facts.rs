@@ -81,6 +81,7 @@ pub fn facts(app: App, order: &Order, stage: Stage, container: Container) -> Fac
             tree: "7ree".into(),
             settings: Box::new(app.settings()),
             configured_by: "defaults".into(),
+            guesses: vec![],
         }),
         Stage::Test => Facts::Test(TestReport::default()),
         Stage::Build => Facts::Build(BuiltImage {

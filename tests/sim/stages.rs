@@ -203,7 +203,12 @@ impl SimStages {
 
     fn checked_out(&self, run: &Run) -> Facts {
         let settings = Box::new(self.script.settings(&run.commit().sha));
-        Facts::Checkout(Checkout { tree: "7ree".into(), settings, configured_by: "landfall.toml".into() })
+        Facts::Checkout(Checkout {
+            tree: "7ree".into(),
+            settings,
+            configured_by: "landfall.toml".into(),
+            guesses: vec![],
+        })
     }
 
     async fn test(&self, order: &Order) -> Result<Outcome, String> {

@@ -38,6 +38,7 @@ impl Story {
             tree: "t".into(),
             settings: Box::new(settings),
             configured_by: "landfall.toml".into(),
+            guesses: vec![],
         };
         let built = BuiltImage {
             image_id: "sha256:5e1f00aa11bb22cc".into(),
@@ -213,8 +214,12 @@ fn at_a_release_command_that_may_or_may_not_have_run() {
 fn after_five_tries_without_an_answer() {
     let stage = Stage::PushImage;
     let reason = "the registry 127.0.0.1:5000 did not answer: connection refused";
-    let checkout =
-        Checkout { tree: "t".into(), settings: Box::new(settings()), configured_by: "landfall.toml".into() };
+    let checkout = Checkout {
+        tree: "t".into(),
+        settings: Box::new(settings()),
+        configured_by: "landfall.toml".into(),
+        guesses: vec![],
+    };
     let built = BuiltImage {
         image_id: "sha256:5e1f00aa11bb22cc".into(),
         reference: "127.0.0.1:5000/shop:run-9f3e1c2a7b4d".into(),
@@ -270,8 +275,12 @@ fn at_a_stage_that_may_be_what_stops_the_engine() {
         repository: "/src/shop".into(),
         release_hold: false,
     };
-    let checkout =
-        Checkout { tree: "t".into(), settings: Box::new(settings()), configured_by: "landfall.toml".into() };
+    let checkout = Checkout {
+        tree: "t".into(),
+        settings: Box::new(settings()),
+        configured_by: "landfall.toml".into(),
+        guesses: vec![],
+    };
     let mut story = Story { run: None, events: Vec::new(), output: Vec::new(), run_events_max: u64::MAX }
         .then(Event::RunStarted { lane: LaneId::production("shop"), origin, trigger: "git push".into() })
         .passes(Facts::Checkout(checkout))

@@ -134,6 +134,7 @@ fn facts(stage: Stage) -> Facts {
                 ..Settings::default()
             }),
             configured_by: "landfall.toml".into(),
+            guesses: vec![],
         }),
         Stage::Test => Facts::Test(TestReport {
             counts: Some(TestCounts { passed: 12, failed: 0, skipped: 1 }),

@@ -130,6 +130,7 @@ fn checkout() -> Facts {
         tree: "t".into(),
         settings: Box::new(settings()),
         configured_by: "landfall.toml".into(),
+        guesses: vec![],
     })
 }
 

@@ -74,6 +74,7 @@ async fn checkout(run: &Run) -> Outcome {
             tree: "7ree".into(),
             settings: Box::new(settings.for_environment(&run.lane.env)),
             configured_by,
+            guesses: vec![],
         })),
         Err(reason) => Outcome::Failed(Failure::new(reason)),
     }

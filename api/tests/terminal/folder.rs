@@ -258,6 +258,7 @@ fn deployed() -> Vec<Event> {
         tree: "t".into(),
         settings: Box::new(Settings { service: "shop".into(), ..Settings::default() }),
         configured_by: "landfall.toml, 14 passed but".into(),
+        guesses: vec![],
     })));
     let counts = Some(TestCounts { passed: 14, failed: 0, skipped: 0 });
     events.extend(stage(Facts::Test(TestReport { exit_code: 0, counts, first_failures: Vec::new() })));

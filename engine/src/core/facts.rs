@@ -41,6 +41,21 @@ pub struct Checkout {
     pub settings: Box<Settings>,
     /// Where the configuration came from: a file's name, or "defaults".
     pub configured_by: String,
+    /// What the configuration did not say and the source did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guesses: Vec<Guess>,
+}
+
+/// A setting that nobody wrote down, read off the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Guess {
+    /// Key of the setting, `test.command`; or what was found, where no setting says it: `dependencies`.
+    pub key: String,
+    /// What it was taken to be.
+    pub value: String,
+    /// Why, for people: `Procfile says web: …`.
+    pub reason: String,
 }
 
 /// The result of the tests.

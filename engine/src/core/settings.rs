@@ -26,6 +26,9 @@ pub struct Settings {
     pub test: TestSettings,
     /// How the image is built.
     pub build: BuildSettings,
+    /// What the app's container runs.
+    #[serde(skip_serializing_if = "WebSettings::is_default")]
+    pub web: WebSettings,
     /// Where the image is pushed.
     pub registry: RegistrySettings,
     /// What the app finds in its environment.
@@ -94,6 +97,9 @@ pub struct TestSettings {
     pub junit: String,
     /// Environment of the tests, beside `CI` and its relatives.
     pub env: BTreeMap<String, String>,
+    /// What runs beside the tests, each in a container of its own that they reach by its name: name to image.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, String>,
 }
 
 impl Default for TestSettings {
@@ -109,6 +115,7 @@ impl Default for TestSettings {
             cpu_millis: 2_000,
             junit: "report.xml".into(),
             env: BTreeMap::new(),
+            services: BTreeMap::new(),
         }
     }
 }
@@ -127,6 +134,12 @@ pub struct BuildSettings {
     pub secrets: Vec<SecretName>,
     /// Limit of the whole stage, in milliseconds.
     pub timeout_ms: u64,
+    /// Image that a generated Dockerfile starts from. None: the default one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Debian packages that a generated Dockerfile installs, for those who build and for those who run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 impl Default for BuildSettings {
@@ -136,7 +149,25 @@ impl Default for BuildSettings {
             args: BTreeMap::new(),
             secrets: Vec::new(),
             timeout_ms: 20 * 60_000,
+            image: None,
+            packages: Vec::new(),
         }
+    }
+}
+
+/// `[web]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct WebSettings {
+    /// Shell command that serves the app. None: what the image says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+impl WebSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -75,6 +75,7 @@ pub fn facts(stage: Stage, settings: Settings) -> Facts {
             tree: "7ree".into(),
             settings: Box::new(settings),
             configured_by: "landfall.toml".into(),
+            guesses: vec![],
         }),
         Stage::Test => Facts::Test(TestReport::default()),
         Stage::Build => Facts::Build(BuiltImage {

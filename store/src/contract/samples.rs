@@ -54,8 +54,12 @@ pub fn succeeded(facts: Facts) -> Event {
 pub fn life(run: RunId, app: &str) -> Vec<Event> {
     let image = image(app);
     let mut events = vec![started(app)];
-    let checkout =
-        Checkout { tree: "9".repeat(40), settings: Box::default(), configured_by: "defaults".into() };
+    let checkout = Checkout {
+        tree: "9".repeat(40),
+        settings: Box::default(),
+        configured_by: "defaults".into(),
+        guesses: vec![],
+    };
     stage(&mut events, Facts::Checkout(checkout));
     stage(&mut events, Facts::Test(TestReport::default()));
     let reference = format!("{}:{}", image.repository, image.tag);
