@@ -136,15 +136,22 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
     match config::read_at_checkout(&context.source_dir(order.run.id), &order.run.lane.app) {
         // Before they are recorded.
-        Ok((settings, configured_by)) => match exposed_anywhere(context, order, &settings) {
-            Some(leak) => Outcome::failed(format!("{configured_by}: {leak}")),
-            None => Outcome::Succeeded(Facts::Checkout(Checkout {
+        Ok((settings, configured_by)) => {
+            if let Some(leak) = exposed_anywhere(context, order, &settings) {
+                return Outcome::failed(format!("{configured_by}: {leak}"));
+            }
+            let settings = settings.for_environment(&order.run.lane.env);
+            // It would be missed after the tests and the build, and somebody has waited for those.
+            if let Some(missing) = context.secrets.missing(&settings) {
+                return Outcome::failed(format!("{configured_by}: {missing}"));
+            }
+            Outcome::Succeeded(Facts::Checkout(Checkout {
                 tree: marker.tree,
-                settings: Box::new(settings.for_environment(&order.run.lane.env)),
+                settings: Box::new(settings),
                 configured_by,
                 guesses: vec![],
-            })),
-        },
+            }))
+        }
         Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),
     }
 }

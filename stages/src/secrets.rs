@@ -218,6 +218,14 @@ impl Secrets {
         Masker::new(known.iter().map(|(_, value)| *value).chain(hidden))
     }
 
+    /// Returns the first secret without which these settings can't be built, pushed and deployed, if one has no value.
+    pub(crate) fn missing(&self, settings: &Settings) -> Option<MissingSecret> {
+        let Settings { env, build, registry, .. } = settings;
+        let names =
+            env.secret.iter().chain(env.files.values()).chain(&build.secrets).chain(&registry.password);
+        names.into_iter().find_map(|name| self.get(name).err())
+    }
+
     /// Returns the secrets of the vault and those of the process that have a use: by the settings, or by Landfall's own.
     fn known(&self, settings: Option<&Settings>) -> Vec<(&str, &str)> {
         let named: BTreeSet<String> = settings.map(names_in).unwrap_or_default();

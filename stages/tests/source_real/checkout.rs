@@ -173,6 +173,25 @@ async fn a_secret_in_clear_text_of_any_environment_is_refused_before_it_is_recor
 }
 
 #[tokio::test]
+async fn a_secret_that_nobody_set_is_missed_before_anything_is_tested_or_built() {
+    let world = World::new();
+    for config in [
+        "[env]\nsecret = [\"DATABASE_URL\", \"STRIPE_KEY\"]\n",
+        "[env]\nfiles = { \"/run/key.pem\" = \"STRIPE_KEY\" }\n",
+        "[build]\nsecrets = [\"STRIPE_KEY\"]\n",
+        "[registry]\nserver = \"127.0.0.1:5000\"\nusername = \"ci\"\npassword = [\"STRIPE_KEY\"]\n",
+        "[env.production]\nsecret = [\"STRIPE_KEY\"]\n",
+    ] {
+        let sha = world.commit(&[("landfall.toml", config)]);
+        let reason = refused(&world, &sha, &world.repository()).await;
+        assert!(reason.starts_with("landfall.toml: the secret STRIPE_KEY is not set"), "{config}: {reason}");
+    }
+    let sha = world.commit(&[("landfall.toml", "[env.staging]\nsecret = [\"STRIPE_KEY\"]\n")]);
+    let run = world.pushed(&sha, world.repository().to_str().unwrap());
+    assert!(matches!(checked_out(&world, &run).await, Outcome::Succeeded(_)), "another environment's");
+}
+
+#[tokio::test]
 async fn hooks_and_filters_of_the_repository_are_not_run() {
     let world = World::new();
     let sha = world.commit(&[("app.py", "1\n")]);
