@@ -10,6 +10,7 @@
 //! - [`tls`]: encrypted connections, for the API and the traffic.
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
+//! - [`naming`]: the one rule for names of apps and environments.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
 pub mod attest;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod lines;
 pub mod logging;
 pub mod metrics;
+pub mod naming;
 pub mod otlp;
 pub mod picture;
 pub mod proxy;

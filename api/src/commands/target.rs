@@ -11,9 +11,7 @@ use landfall_stages::git::{self, GitError};
 
 use crate::cli::RunArgs;
 use crate::fault::Fault;
-
-/// The longest name of an app: it is part of container names and of one DNS label.
-const NAME_CHARS_MAX: usize = 40;
+use crate::naming::{self, made_valid};
 
 /// What is deployed, and what has to be said about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,34 +113,13 @@ fn env_of(commit: &Commit, settings: Option<&Settings>, remarks: &mut Vec<String
     env.to_owned()
 }
 
-/// Returns a name of an app that is as close to this one as can be.
-fn made_valid(name: &str) -> String {
-    let plain: String = name
-        .chars()
-        .map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' })
-        .collect();
-    let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
-    let cut: String = words.join("-").chars().take(NAME_CHARS_MAX).collect();
-    match cut.trim_end_matches('-') {
-        "" => "app".into(),
-        name => name.to_owned(),
-    }
-}
-
 /// Returns the name if it is one that containers and hosts can carry.
 ///
 /// # Errors
 ///
 /// [`Fault::Usage`], which says what is expected.
 pub fn checked(what: &str, name: &str) -> Result<String, Fault> {
-    match !name.is_empty() && made_valid(name) == name {
-        true => Ok(name.to_owned()),
-        false => Err(Fault::Usage(format!(
-            "{name:?} can't be the name of an {what}: expected 1 to {NAME_CHARS_MAX} of a-z, 0-9 and single '-' \
-             between them, such as {:?}",
-            made_valid(name)
-        ))),
-    }
+    naming::checked(what, name).map(str::to_owned).map_err(Fault::Usage)
 }
 
 fn no_repository(path: &Path, error: GitError) -> Fault {
@@ -258,13 +235,5 @@ mod tests {
         commit(&path, "app.py", "");
         let (code, said) = found(&path, Some("../Shop")).await.unwrap_err();
         assert!(code == 64 && said.contains("such as \"shop\""), "{said}");
-    }
-
-    #[test]
-    fn any_folder_name_makes_a_valid_name() {
-        for (folder, app) in [("Été 2026", "t-2026"), ("日本", "app"), ("--a--b--", "a-b"), ("", "app")] {
-            assert_eq!(made_valid(folder), app);
-        }
-        assert!(made_valid(&"ab-".repeat(40)).len() <= NAME_CHARS_MAX);
     }
 }

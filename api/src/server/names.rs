@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use landfall_stages::secrets::{DEPLOY_KEY, GIT_TOKEN};
 
 use crate::error::ApiError;
-
-/// The longest name of an app: it is part of container names and of one DNS label.
-const NAME_BYTES_MAX: usize = 40;
+use crate::naming;
 
 /// Returns the name of an app if it is one: `[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?`.
 pub(crate) fn app_name(name: &str) -> Result<&str, ApiError> {
@@ -20,15 +18,7 @@ pub(crate) fn env_name(name: &str) -> Result<&str, ApiError> {
 }
 
 fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, ApiError> {
-    let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
-    let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-    match fits && plain && !name.starts_with('-') && !name.ends_with('-') {
-        true => Ok(name),
-        false => Err(ApiError::BadRequest(format!(
-            "{name:?} can't be the name of an {what}: expected 1 to {NAME_BYTES_MAX} of a-z, 0-9 and '-', \
-             with no '-' at the beginning or end"
-        ))),
-    }
+    naming::checked(what, name).map_err(ApiError::BadRequest)
 }
 
 /// Returns the name of a secret if it is one: what a shell takes for a variable.
@@ -87,16 +77,6 @@ pub(super) fn repository(given: &str) -> Result<&str, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_app_is_named_like_a_part_of_a_host_name() {
-        for good in ["a", "shop", "shop-2", &"x".repeat(40)] {
-            assert!(app_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", "-shop", "shop-", "Shop", "shöp", "a/b", "..", "a.b", "a b", &"x".repeat(41)] {
-            assert!(app_name(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_repository_is_a_path_or_a_url_without_a_password() {
