@@ -273,18 +273,30 @@ fn greeting(server: &Server, token: &str, data: &Path, landfall: &Landfall) -> S
     let metrics =
         server.address_for_monitoring().map(|address| format!("  metrics  http://{address}/metrics\n"));
     let encrypted = landfall.proxy.tls.as_ref().map(|tls| format!(" and https://{}", tls.listen));
+    // A variable is one already; a file is named and not shown, since people keep what terminals print.
+    let in_a_shell =
+        if token.starts_with('$') { token.to_owned() } else { format!("$(cat {})", quoted(token)) };
+    let with_token = url.replacen("://", &format!("://landfall:{in_a_shell}@"), 1);
     format!(
         "landfall {} serves {url}\n  \
          data     {}\n  \
          token    {token}\n  \
          push to  {url}/git/APP.git  (any user name, the token as password)\n\
-         {}  traffic  http://{}{}\n",
+         {}  traffic  http://{}{}\n\n\
+         in the folder of an app:\n  \
+         git remote add live \"{with_token}/git/APP.git\"\n  \
+         git push live HEAD\n",
         env!("CARGO_PKG_VERSION"),
         data.display(),
         metrics.unwrap_or_default(),
         landfall.proxy.listen,
         encrypted.unwrap_or_default(),
     )
+}
+
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 fn warn_when_open_to_others(listen: SocketAddr, is_encrypted: bool) {

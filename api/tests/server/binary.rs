@@ -63,7 +63,7 @@ impl Process {
         while let Some(line) =
             timeout(PATIENCE, lines.next_line()).await.expect("it says where it is").unwrap()
         {
-            let last = line.trim_start().starts_with("traffic");
+            let last = line.trim_start().starts_with("git push");
             said.push(line);
             if last {
                 break;
