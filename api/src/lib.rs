@@ -9,6 +9,7 @@
 //! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`tls`]: encrypted connections, for the API and the traffic.
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
+//! - [`usual`]: how long each step of a run takes as a rule.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
@@ -38,3 +39,4 @@ pub mod service;
 pub mod sources;
 pub mod statuses;
 pub mod tls;
+pub mod usual;
