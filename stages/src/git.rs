@@ -14,12 +14,21 @@ use tokio::process::Command;
 use crate::lines::clip;
 
 mod access;
+mod between;
 mod changes;
 mod heads;
 mod remote;
 
 pub use access::Access;
 pub use access::RepositoryKeys;
+pub use between::Between;
+pub use between::COMMITS_MAX;
+pub use between::ChangedFile;
+pub use between::FILES_MAX;
+pub use between::NoWay;
+pub use between::Told;
+pub use between::between;
+pub use between::with_history;
 pub use changes::changed_paths;
 pub use changes::message;
 pub use heads::Heads;

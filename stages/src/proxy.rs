@@ -8,6 +8,7 @@
 //! one is refused, so a switch may be sent again after a crash without asking whether it arrived.
 
 mod client;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,15 @@ use serde::Serialize;
 
 pub use client::ProxyClient;
 pub use client::ProxyError;
+pub use traffic::ANSWER_TIMES;
+pub use traffic::COARSE_FOR_MS;
+pub use traffic::COARSE_MS;
+pub use traffic::FINE_FOR_MS;
+pub use traffic::FINE_MS;
+pub use traffic::RouteTraffic;
+pub use traffic::TrafficBucket;
+pub use traffic::TrafficOfRelease;
+pub use traffic::in_steps;
 
 /// The name of the admin socket inside the proxy's folder.
 pub const ADMIN_SOCKET: &str = "admin.sock";
@@ -249,8 +259,12 @@ pub struct ProxyInfo {
     pub trusts: Vec<String>,
 }
 
-/// What a proxy of this version understands: 1 adds [`Route::mount`].
-pub const SPEAKS: u32 = 1;
+/// What a proxy of this version understands: 1 adds [`Route::mount`], 2 tells [`RouteTraffic`].
+pub const SPEAKS: u32 = SPEAKS_TRAFFIC;
+/// The first that understands mounts.
+const SPEAKS_MOUNTS: u32 = 1;
+/// The first that tells how requests went over time.
+const SPEAKS_TRAFFIC: u32 = 2;
 
 /// How a proxy takes encrypted traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ use landfall_stages::proxy::ProxyInfo;
 use landfall_stages::proxy::Refusal;
 use landfall_stages::proxy::Route;
 use landfall_stages::proxy::RouteStatus;
+use landfall_stages::proxy::RouteTraffic;
 use landfall_stages::proxy::Switched;
 use serde::Deserialize;
 use tokio::net::UnixListener;
@@ -71,6 +72,7 @@ pub(super) async fn serve(listener: UnixListener, admin: Admin) -> io::Result<()
         .route("/v1/routes", get(routes))
         .route("/v1/routes/{app}/{env}", get(route).put(switch))
         .route("/v1/routes/{app}/{env}/drained", get(drained))
+        .route("/v1/routes/{app}/{env}/traffic", get(traffic))
         .fallback(|| async { Refused(not_found("there is nothing at this address")) })
         .with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await
@@ -116,6 +118,20 @@ async fn drained(
     status(&admin, &key)
 }
 
+#[derive(Deserialize)]
+struct From {
+    from_ms: u64,
+}
+
+/// Tells how a route's requests went, as this process counted them.
+async fn traffic(
+    State(admin): State<Admin>,
+    UrlPath(key): UrlPath<Key>,
+    Query(From { from_ms }): Query<From>,
+) -> Result<Json<RouteTraffic>, Refused> {
+    admin.board.traffic(&key, from_ms).map(Json).ok_or_else(no_such_route)
+}
+
 async fn switch(
     State(admin): State<Admin>,
     UrlPath(key): UrlPath<Key>,
@@ -138,7 +154,11 @@ async fn switch(
 
 fn status(admin: &Admin, key: &Key) -> Result<Json<RouteStatus>, Refused> {
     let status = admin.board.status(key);
-    status.map(Json).ok_or_else(|| Refused(not_found("there is no route for this app and environment")))
+    status.map(Json).ok_or_else(no_such_route)
+}
+
+fn no_such_route() -> Refused {
+    Refused(not_found("there is no route for this app and environment"))
 }
 
 fn not_found(message: &str) -> Refusal {

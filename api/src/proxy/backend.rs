@@ -26,6 +26,7 @@ use landfall_stages::proxy::TargetStatus;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::history::History;
 use super::upstream::Upstream;
 
 /// The least time between two log lines about one container that does not answer.
@@ -39,6 +40,7 @@ pub(super) struct Backend {
     pub(super) run: String,
     pub(super) upstream: Upstream,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) history: Arc<History>,
     pub(super) complaints: Complaints,
     in_flight: AtomicU64,
     closed: AtomicBool,
@@ -47,13 +49,19 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn new(target: SocketAddr, run: String, traffic: Arc<Traffic>, upstream: Upstream) -> Self {
+    pub(super) fn new(
+        target: SocketAddr,
+        traffic: Arc<Traffic>,
+        history: Arc<History>,
+        upstream: Upstream,
+    ) -> Self {
         Self {
             target,
             release: traffic.release.clone(),
-            run,
+            run: history.run.clone(),
             upstream,
             traffic,
+            history,
             complaints: Complaints::default(),
             in_flight: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -226,7 +234,8 @@ mod tests {
     fn backend() -> Arc<Backend> {
         let target = ([127, 0, 0, 1], 9).into();
         let traffic = Arc::new(Traffic::of("sha256:aa"));
-        Arc::new(Backend::new(target, "r1".into(), traffic, Upstream::new(target, Duration::from_secs(1))))
+        let history = Arc::new(History::of("sha256:aa", "r1"));
+        Arc::new(Backend::new(target, traffic, history, Upstream::new(target, Duration::from_secs(1))))
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod encrypted;
 mod file;
 mod front;
 mod headers;
+mod history;
 pub mod kept;
 mod limits;
 mod reply;

@@ -18,12 +18,14 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use landfall_engine::core::settings::Mount;
 use landfall_stages::proxy::Refusal;
 use landfall_stages::proxy::Route;
 use landfall_stages::proxy::RouteStatus;
+use landfall_stages::proxy::RouteTraffic;
 use landfall_stages::proxy::Switched;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +35,7 @@ use super::backend::Ticket;
 use super::backend::Traffic;
 use super::file::RoutesFile;
 use super::front::Front;
+use super::history::History;
 use super::limits::Limits;
 use super::table::Key;
 use super::table::Table;
@@ -42,6 +45,8 @@ use super::upstream::Upstream;
 
 /// How many releases of an app are counted apart; a few more than anybody keeps warm.
 const RELEASES_COUNTED_MAX: usize = 8;
+/// How many releases of an app are told apart moment by moment; more than one a quarter of an hour, all day.
+const HISTORIES_MAX: usize = 100;
 
 /// The routes in force. Requests read them without a lock; switches come one after the other.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub(super) struct Switchboard {
     pub(super) stopping: CancellationToken,
     /// Where this proxy itself takes traffic.
     listen: Vec<SocketAddr>,
+    /// Since when requests are counted.
+    since_ms: u64,
     live: ArcSwap<Live>,
     state: Mutex<State>,
 }
@@ -82,6 +89,10 @@ struct Slot {
     former: Vec<Former>,
     /// The latest release last.
     traffic: Vec<Arc<Traffic>>,
+    /// By release and run, the latest last.
+    histories: Vec<Arc<History>>,
+    /// Of requests that came while nothing was released.
+    nobody: Arc<History>,
 }
 
 /// A container that lost its traffic and still has requests in flight.
@@ -108,6 +119,8 @@ struct Places(Vec<Place>);
 struct Place {
     mount: Option<Arc<Mount>>,
     backend: Option<Arc<Backend>>,
+    /// Counts what comes while there is no backend.
+    nobody: Arc<History>,
 }
 
 /// Who answers a request.
@@ -138,6 +151,7 @@ impl Switchboard {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             listen,
+            since_ms: now_ms(),
             live: ArcSwap::from_pointee(state.live()),
             state: Mutex::new(state),
         })
@@ -148,7 +162,10 @@ impl Switchboard {
         loop {
             let live = self.live.load();
             let place = live.find(host, path).ok_or(Nobody::NoSuchApp)?;
-            let backend = place.backend.as_ref().ok_or(Nobody::NothingReleased)?;
+            let Some(backend) = &place.backend else {
+                place.nobody.begin(now_ms()).unanswered();
+                return Err(Nobody::NothingReleased);
+            };
             if let Some(ticket) = backend.admit() {
                 return Ok(Picked { ticket, mount: place.mount.clone() });
             }
@@ -194,6 +211,24 @@ impl Switchboard {
         let state = self.state();
         let with_slot = |route: &Route| Some(state.slots.get(&key_of(route))?.status(route.clone()));
         state.table.routes().filter_map(with_slot).collect()
+    }
+
+    /// Returns how the requests of a route went from `from_ms` on.
+    pub(super) fn traffic(&self, key: &Key, from_ms: u64) -> Option<RouteTraffic> {
+        let (generation, histories, nobody) = {
+            let state = self.state();
+            let slot = state.slots.get(key)?;
+            (state.table.get(key)?.generation, slot.histories.clone(), Arc::clone(&slot.nobody))
+        };
+        let now_ms = now_ms();
+        let read = histories.iter().map(|history| history.read(from_ms, now_ms));
+        Some(RouteTraffic {
+            generation,
+            since_ms: self.since_ms,
+            now_ms,
+            releases: read.filter(|release| !release.buckets.is_empty()).collect(),
+            nothing_released: nobody.buckets(from_ms, now_ms),
+        })
     }
 
     /// Waits until the former targets of a route have nothing in flight.
@@ -248,12 +283,12 @@ impl State {
     fn live(&self) -> Live {
         let mut live = Live::default();
         for route in self.table.routes() {
-            let backend = self.slots.get(&key_of(route)).and_then(|slot| slot.serving.clone());
+            let Some(slot) = self.slots.get(&key_of(route)) else { continue };
             let places = match &route.host {
                 Some(host) => live.hosts.entry(host.clone()).or_default(),
                 None => &mut live.any_host,
             };
-            places.put(route.mount.as_ref(), backend);
+            places.put(route.mount.as_ref(), slot);
         }
         live
     }
@@ -271,10 +306,11 @@ impl Places {
         self.0.iter().find(|place| place.mount.as_ref().is_none_or(|mount| mount.has(path)))
     }
 
-    fn put(&mut self, mount: Option<&Mount>, backend: Option<Arc<Backend>>) {
+    fn put(&mut self, mount: Option<&Mount>, slot: &Slot) {
         let prefix = |mount: Option<&Mount>| mount.map_or(0, |mount| mount.prefix.len());
         let same = |place: &Place| place.mount.as_deref().map(|m| &m.prefix) == mount.map(|m| &m.prefix);
-        let place = Place { mount: mount.cloned().map(Arc::new), backend };
+        let (backend, nobody) = (slot.serving.clone(), Arc::clone(&slot.nobody));
+        let place = Place { mount: mount.cloned().map(Arc::new), backend, nobody };
         match self.0.iter().position(same) {
             // Of those with one place only one serves; the others must not hide it.
             Some(at) if place.backend.is_some() => self.0[at] = place,
@@ -290,15 +326,18 @@ impl Places {
 impl Slot {
     /// Makes `route` the one that serves; returns the backend that has to make room.
     fn point_at(&mut self, route: &Route, limits: &Limits) -> Option<Former> {
-        if self.serving.as_ref().is_some_and(|backend| runs(backend, route)) {
+        if let Some(backend) = self.serving.as_ref().filter(|backend| runs(backend, route)) {
+            backend.history.serves(route.generation);
             return None;
         }
         let next = route.target.map(|target| {
             self.take_back(route).unwrap_or_else(|| {
                 let upstream = Upstream::new(target, limits.connect);
-                Arc::new(Backend::new(target, route.run.clone(), self.traffic_of(&route.release), upstream))
+                let (traffic, history) = (self.traffic_of(&route.release), self.history_of(route));
+                Arc::new(Backend::new(target, traffic, history, upstream))
             })
         });
+        next.iter().for_each(|backend| backend.history.serves(route.generation));
         let backend = std::mem::replace(&mut self.serving, next)?;
         let former = Former { backend, since: route.generation };
         self.former.push(former.clone());
@@ -326,6 +365,19 @@ impl Slot {
         traffic
     }
 
+    fn history_of(&mut self, route: &Route) -> Arc<History> {
+        let is_it = |history: &Arc<History>| history.release == route.release && history.run == route.run;
+        let history = match self.histories.iter().position(is_it) {
+            Some(index) => self.histories.remove(index),
+            None => Arc::new(History::of(&route.release, &route.run)),
+        };
+        if self.histories.len() >= HISTORIES_MAX {
+            self.histories.remove(0);
+        }
+        self.histories.push(history.clone());
+        history
+    }
+
     fn status(&self, route: Route) -> RouteStatus {
         let serving = self.serving.iter().map(|backend| backend.status(false));
         let former = self.former.iter().map(|former| former.backend.status(true));
@@ -345,6 +397,12 @@ impl Former {
 
 fn runs(backend: &Backend, route: &Route) -> bool {
     Some(backend.target) == route.target && backend.release == route.release && backend.run == route.run
+}
+
+/// Returns the wall clock, in milliseconds since 1970: what is counted is laid beside the times in the log.
+pub(super) fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn not_saved(error: io::Error) -> Refusal {

@@ -32,6 +32,7 @@ use super::reply::own_answer;
 use super::switchboard::Nobody;
 use super::switchboard::Picked;
 use super::switchboard::Switchboard;
+use super::switchboard::now_ms;
 use super::upstream::Progress;
 use super::upstream::Upload;
 use super::upstream::hung_up_unanswered;
@@ -86,10 +87,17 @@ pub(super) async fn answer(
 
     let traffic = &ticket.backend().traffic;
     traffic.count_request();
+    let moment = ticket.backend().history.begin(now_ms());
     let asked = Instant::now();
     let answered = ask(&ticket, &board.limits, head, body).await;
-    if answered.is_ok() {
-        traffic.count_time(asked.elapsed());
+    match &answered {
+        Ok(answer) => {
+            let took = asked.elapsed();
+            traffic.count_time(took);
+            moment.answered(answer.status(), took);
+        }
+        Err(Unanswered::HungUp(_) | Unanswered::TooLate | Unanswered::Cut) => moment.unanswered(),
+        Err(Unanswered::ClientStalled | Unanswered::ClientBroken) => {}
     }
     let mut signed = probe.then(http::HeaderMap::new);
     if let Some(signature) = &mut signed {

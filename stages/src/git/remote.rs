@@ -13,6 +13,7 @@ use regex::Regex;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
+use super::between::is_cut;
 use super::heads::without_token;
 use super::{Access, GitError, checked_sha, git, init_bare, is_shallow, run, tree_of};
 
@@ -74,6 +75,38 @@ pub(crate) async fn fetch_commit(
     fetch_into_mirror(data, url, sha, access).await.map_err(|error| without_token(error, access))
 }
 
+/// How many commits back a mirror is deepened: more than are told of, so that merges do not end a list early.
+const DEPTH: usize = 500;
+
+/// Brings two commits into the mirror of their repository, with what lies between them unless that is very long.
+pub(crate) async fn deepen(
+    data: &Path,
+    url: &str,
+    commits: [&str; 2],
+    access: &Access,
+) -> Result<PathBuf, GitError> {
+    let deepened = async {
+        let mut mirror = PathBuf::new();
+        for sha in commits {
+            mirror = fetch_into_mirror(data, url, sha, access).await?;
+        }
+        let lock = lock(mirror.with_extension("lock")).await.map_err(io)?;
+        if !is_cut(&mirror, commits).await? {
+            return Ok(mirror);
+        }
+        remove_stale_locks(&mirror).await;
+        let mut command = fetch(&mirror, &lock, access).map_err(io)?;
+        command.arg(format!("--depth={DEPTH}")).args(["--", url]);
+        run(command.args(commits.map(|sha| format!("+{sha}:{}", ref_of(sha)))), FETCHING).await?;
+        Ok(mirror)
+    };
+    deepened.await.map_err(|error| without_token(error, access))
+}
+
+fn io(source: std::io::Error) -> GitError {
+    GitError::Io { doing: "making the mirror", source }
+}
+
 async fn fetch_into_mirror(data: &Path, url: &str, sha: &str, access: &Access) -> Result<PathBuf, GitError> {
     let sha = checked_sha(sha)?;
     let mirrors = data.join("mirror");
@@ -84,7 +117,6 @@ async fn fetch_into_mirror(data: &Path, url: &str, sha: &str, access: &Access) -
     };
     let name: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let mirror = mirrors.join(format!("{name}.git"));
-    let io = |source| GitError::Io { doing: "making the mirror", source };
     tokio::fs::create_dir_all(&mirrors).await.map_err(io)?;
     let lock = lock(mirrors.join(format!("{name}.lock"))).await.map_err(io)?;
     init_bare(&mirror).await?;

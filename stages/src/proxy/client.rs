@@ -15,7 +15,9 @@ use super::ProxyInfo;
 use super::Refusal;
 use super::Route;
 use super::RouteStatus;
-use super::SPEAKS;
+use super::RouteTraffic;
+use super::SPEAKS_MOUNTS;
+use super::SPEAKS_TRAFFIC;
 use super::Switched;
 use super::name_is_safe;
 
@@ -124,19 +126,38 @@ impl ProxyClient {
     pub async fn switch(&self, route: Route) -> Result<Switched, ProxyError> {
         let path = route_path(&route.app, &route.env)?;
         if route.mount.is_some() {
-            self.understands_mounts().await?;
+            self.speaks(SPEAKS_MOUNTS, "knows no path prefixes").await?;
         }
         let request = self.request(Method::PUT, &path).timeout(SWITCH_TIMEOUT).json(&route);
         Ok(self.answer(request).await?)
     }
 
-    async fn understands_mounts(&self) -> Result<(), ProxyError> {
+    /// Returns how the requests of a route went from `from_ms` on, in milliseconds since 1970; `None` when the proxy
+    /// never heard of it.
+    pub async fn traffic(
+        &self,
+        app: &str,
+        env: &str,
+        from_ms: u64,
+    ) -> Result<Option<RouteTraffic>, ProxyError> {
+        let path = format!("{}/traffic?from_ms={from_ms}", route_path(app, env)?);
+        match self.read(&path, READ_TIMEOUT).await {
+            Err(Trouble::NoSuchRoute) => {
+                // One that does not know the question says the same.
+                self.speaks(SPEAKS_TRAFFIC, "does not count requests over time").await?;
+                Ok(None)
+            }
+            answer => found(answer),
+        }
+    }
+
+    /// Refuses a proxy that is too old for what is asked.
+    async fn speaks(&self, needed: u32, lacks: &str) -> Result<(), ProxyError> {
         let ProxyInfo { speaks, pid, version, .. } = self.info().await?;
-        if speaks >= SPEAKS {
+        if speaks >= needed {
             return Ok(());
         }
-        let message =
-            format!("it is of version {version} and knows no path prefixes; `kill {pid}` renews it");
+        let message = format!("it is of version {version} and {lacks}; `kill {pid}` renews it");
         Err(ProxyError::Refused { message })
     }
 

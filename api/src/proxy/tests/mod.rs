@@ -6,3 +6,4 @@ mod life;
 mod paths;
 mod routing;
 mod switching;
+mod traffic;
