@@ -253,7 +253,8 @@ pub(crate) async fn clear_ended(context: &Context, order: &Order) -> Result<(), 
     Ok(())
 }
 
-fn standing(found: &ContainerInspectResponse) -> Standing {
+/// Reads how a container stands.
+pub(crate) fn standing(found: &ContainerInspectResponse) -> Standing {
     let Some(state) = &found.state else { return Standing::Created };
     match state.status {
         Some(ContainerStateStatusEnum::CREATED) | None => Standing::Created,
@@ -266,7 +267,8 @@ fn standing(found: &ContainerInspectResponse) -> Standing {
     }
 }
 
-async fn create(context: &Context, name: &str, body: ContainerCreateBody) -> Result<(), Stopped> {
+/// Makes a container, and does not start it.
+pub(crate) async fn create(context: &Context, name: &str, body: ContainerCreateBody) -> Result<(), Stopped> {
     let options = CreateContainerOptionsBuilder::default().name(name).build();
     let docker = &context.docker;
     match docker.ask(docker.api().create_container(Some(options), body)).await {

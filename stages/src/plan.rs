@@ -32,6 +32,8 @@ pub(crate) const LABEL_ENV: &str = "landfall.env";
 pub(crate) const LABEL_STAGE: &str = "landfall.stage";
 /// The commit it was made from.
 pub(crate) const LABEL_COMMIT: &str = "landfall.commit";
+/// What the tests call a service that runs beside them.
+pub(crate) const LABEL_SERVICE: &str = "landfall.service";
 /// The loopback port of a candidate, readable without asking for the whole container.
 pub(crate) const LABEL_PORT: &str = "landfall.port";
 /// The commit, as other tools look for it.
@@ -39,6 +41,9 @@ const LABEL_REVISION: &str = "org.opencontainers.image.revision";
 
 /// Docker itself sets no limit; a name stands in a URL, in tables and in log lines.
 const NAME_BYTES_MAX: usize = 100;
+
+/// What the DNS takes between two dots.
+const HOST_NAME_BYTES_MAX: usize = 63;
 
 /// Ports for candidates: below those that Linux hands out by itself (32768 and up).
 const PORT_FIRST: u16 = 20_000;
@@ -82,6 +87,24 @@ pub(crate) fn candidate_name(order: &Order) -> Result<String, String> {
 pub(crate) fn one_shot_name(what: &str, order: &Order) -> Result<String, String> {
     let service = service(order)?;
     Ok(format!("landfall-{what}-{service}-{}-{}", order.run.id.short(), order.attempt))
+}
+
+/// Returns the name of the network on which an attempt's tests and their services are alone.
+pub(crate) fn network_name(order: &Order) -> Result<String, String> {
+    one_shot_name("network", order)
+}
+
+/// Returns the name of the container of a service beside the tests.
+pub(crate) fn service_name(order: &Order, name: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    let begins_plain = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !begins_plain || name.len() > HOST_NAME_BYTES_MAX || !name.bytes().all(plain) {
+        return Err(format!(
+            "a test service is called {name:?}: expected 1 to {HOST_NAME_BYTES_MAX} of a-z, 0-9, '-' and '_', with a \
+             letter or digit first"
+        ));
+    }
+    Ok(format!("{}-{name}", one_shot_name("service", order)?))
 }
 
 fn service(order: &Order) -> Result<&str, String> {

@@ -70,6 +70,11 @@ fn names_tell_the_service_the_run_and_the_attempt() {
         one_shot_name("test", &order(Stage::Test, 2, shop())).unwrap(),
         "landfall-test-shop-1234567890ab-2"
     );
+    assert_eq!(network_name(&order(Stage::Test, 2, shop())).unwrap(), "landfall-network-shop-1234567890ab-2");
+    assert_eq!(
+        service_name(&order(Stage::Test, 2, shop()), "db_1").unwrap(),
+        "landfall-service-shop-1234567890ab-2-db_1"
+    );
     let image = image_name(&order(Stage::Build, 1, shop())).unwrap();
     assert_eq!(image.to_string(), "127.0.0.1:5000/shop:run-1234567890ab");
     assert_eq!((image.host.as_str(), image.path.as_str()), ("127.0.0.1:5000", "shop"));
@@ -83,6 +88,13 @@ fn a_name_that_would_lead_elsewhere_is_refused() {
         assert!(candidate_name(&order).is_err(), "{name:?}");
         assert!(one_shot_name("test", &order).is_err(), "{name:?}");
         assert!(image_name(&order).is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn a_test_service_is_called_as_a_host_is() {
+    for name in ["", "-db", "_db", "Db", "db.local", "../db", "db/1", "d b", &"x".repeat(64)] {
+        assert!(service_name(&order(Stage::Test, 1, shop()), name).is_err(), "{name:?}");
     }
 }
 

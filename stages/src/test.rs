@@ -23,7 +23,9 @@ use crate::secret_files::SecretFiles;
 use crate::stopped::Stopped;
 use crate::{host_test, junit, plan};
 
+mod known;
 mod script;
+mod services;
 pub(crate) mod verdict;
 mod volumes;
 
@@ -50,6 +52,12 @@ pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Ou
                  tests in a container, or start the server with --allow-host-tests",
             );
         }
+        Ok(settings) if settings.test.host && !settings.test.services.is_empty() => {
+            return Outcome::failed(
+                "`[test.services]` are reached by their names from a container alone: take `host = true` out of `[test]`, \
+                 or start what the tests need by other means",
+            );
+        }
         Ok(settings) if settings.test.host => {
             return host_test::run(context, order, &settings.test, output).await;
         }
@@ -61,8 +69,12 @@ pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Ou
         Err(not_run) => return not_run.into(),
     };
     let name = shot.name.clone();
-    let ended = container::run_to_end(context, shot, output).await;
+    let ended = match with_services(context, order, settings, &name, output).await {
+        Ok(()) => container::run_to_end(context, shot, output).await,
+        Err(stopped) => Err(stopped),
+    };
     let outcome = concluded(context, &settings.test, &name, ended).await;
+    end_services(context, order, &settings.test, &outcome, output).await;
     if matches!(outcome, Outcome::Succeeded(_)) {
         volumes::forget_old(context, order).await;
     }
@@ -77,15 +89,21 @@ pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, Str
     }
     let name = plan::one_shot_name("test", order)?;
     match container::look(context, order, &name).await? {
-        Standing::Absent => Ok(Probe::NotStarted),
+        Standing::Absent => {
+            services::remove(context, order).await?;
+            Ok(Probe::NotStarted)
+        }
         Standing::Created => {
             container::remove(context, order, &name).await?;
+            services::remove(context, order).await?;
             Ok(Probe::NotStarted)
         }
         Standing::Running => Ok(Probe::Running),
         Standing::Ended(_) => {
             let ended = container::reread(context, &name).await?;
-            Ok(Probe::Done(outcome(context, &settings.test, &name, ended).await?))
+            let outcome = outcome(context, &settings.test, &name, ended).await?;
+            services::remove(context, order).await?;
+            Ok(Probe::Done(outcome))
         }
     }
 }
@@ -100,15 +118,18 @@ pub(crate) async fn attach(context: &Context, order: &Order, output: &Output) ->
         return host_test::attach(context, order, &settings.test, output).await;
     }
     let ended = container::follow(context, &name, output).await;
-    concluded(context, &settings.test, &name, ended).await
+    let outcome = concluded(context, &settings.test, &name, ended).await;
+    end_services(context, order, &settings.test, &outcome, output).await;
+    outcome
 }
 
-/// Kills the tests and removes their container. The volume of the dependencies stays: it is whole or not marked.
+/// Kills the tests and removes their container, and their services. The volume of the dependencies stays: it is whole or not marked.
 pub(crate) async fn undo(context: &Context, order: &Order) -> Result<(), String> {
     if plan::settings(order)?.test.host {
         return host_test::undo(context, order).await;
     }
-    container::remove(context, order, &plan::one_shot_name("test", order)?).await
+    container::remove(context, order, &plan::one_shot_name("test", order)?).await?;
+    services::remove(context, order).await
 }
 
 /// Returns what a test finds in its environment, on the host and in a container.
@@ -127,6 +148,42 @@ pub(crate) fn environment(order: &Order, settings: &TestSettings) -> BTreeMap<St
     env
 }
 
+/// Starts what the tests need, unless they have begun already.
+async fn with_services(
+    context: &Context,
+    order: &Order,
+    settings: &Settings,
+    name: &str,
+    output: &Output,
+) -> Result<(), Stopped> {
+    if settings.test.services.is_empty() {
+        return Ok(());
+    }
+    match container::look(context, order, name).await.map_err(Stopped::errored)? {
+        Standing::Running | Standing::Ended(_) => Ok(()),
+        Standing::Absent | Standing::Created => services::start(context, order, settings, output).await,
+    }
+}
+
+/// Removes what the tests needed. What can't be removed now is swept once the run is over.
+async fn end_services(
+    context: &Context,
+    order: &Order,
+    settings: &TestSettings,
+    outcome: &Outcome,
+    output: &Output,
+) {
+    if settings.services.is_empty() {
+        return;
+    }
+    if !matches!(outcome, Outcome::Succeeded(_)) {
+        services::tell_ended(context, order, settings, output).await;
+    }
+    if let Err(reason) = services::remove(context, order).await {
+        tracing::warn!(reason, run = %order.run.id, "services of the tests were left to the sweep");
+    }
+}
+
 async fn prepared<'a>(
     context: &Context,
     order: &'a Order,
@@ -139,6 +196,7 @@ async fn prepared<'a>(
         return Err(Stopped::errored(gone));
     }
     let name = plan::one_shot_name("test", order).map_err(Stopped::failed)?;
+    let network = services::network(order, &settings.test).map_err(Stopped::failed)?;
     let image = &settings.test.image;
     let image_id = container::ensure_image(context, image, &settings.registry, output).await?;
     let reading = (source.clone(), settings.test.command.clone());
@@ -148,7 +206,7 @@ async fn prepared<'a>(
         .map_err(|error| Stopped::errored(format!("reading what the tests need: {error}")))?;
     Ok(OneShot {
         name,
-        body: body(order, &settings.test, needed.as_ref(), &source),
+        body: body(order, &settings.test, needed.as_ref(), &source, network),
         registry: &settings.registry,
         secret_files: SecretFiles::default(),
         files: Some(laid_in(&settings.test, needed.as_ref(), &source)),
@@ -171,6 +229,7 @@ fn body(
     settings: &TestSettings,
     needed: Option<&Dependencies>,
     source: &Path,
+    network: Option<String>,
 ) -> ContainerCreateBody {
     let mut body = container::basis(order, &settings.image, "exec sh /landfall/run.sh </dev/null");
     files::expect(&mut body);
@@ -180,6 +239,7 @@ fn body(
     body.env = Some(plan::environment(&in_container(order, settings, source)));
     let host = body.host_config.get_or_insert_default();
     Limits::of_tests(settings).apply(host);
+    host.network_mode = network;
     host.mounts = needed.map(|needed| {
         let cache = volumes::mount(PIP_CACHE_VOLUME.into(), PIP_CACHE, plan::shared_labels(order.log_id));
         vec![volumes::of(order, needed, DEPS), cache]
@@ -204,6 +264,7 @@ fn in_container(order: &Order, settings: &TestSettings, source: &Path) -> BTreeM
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
+    env.extend(services::environment(settings));
     env.extend(environment(order, settings));
     env
 }

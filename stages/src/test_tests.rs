@@ -36,7 +36,7 @@ fn needed() -> Dependencies {
 #[test]
 fn the_container_has_limits_an_init_a_bounded_log_and_no_way_to_more_rights() {
     let settings = TestSettings { memory_mb: 512, cpu_millis: 1_500, ..TestSettings::default() };
-    let host = body(&order(), &settings, Some(&needed()), Path::new("/nowhere")).host_config.unwrap();
+    let host = body(&order(), &settings, Some(&needed()), Path::new("/nowhere"), None).host_config.unwrap();
     assert_eq!((host.memory, host.memory_swap), (Some(512 << 20), Some(512 << 20)));
     assert_eq!(
         (host.pids_limit, host.cpu_period, host.cpu_quota),
@@ -62,7 +62,7 @@ fn the_container_has_limits_an_init_a_bounded_log_and_no_way_to_more_rights() {
 fn the_environment_tells_what_is_tested_and_the_settings_have_the_last_word() {
     let mut settings = TestSettings::default();
     settings.env.insert("PYTHONPATH".into(), "lib".into());
-    let env = body(&order(), &settings, None, Path::new("/nowhere")).env.unwrap();
+    let env = body(&order(), &settings, None, Path::new("/nowhere"), None).env.unwrap();
     let sha = "c".repeat(40);
     for expected in
         ["CI=true", "CI_COMMIT_BRANCH=main", &format!("CI_COMMIT_SHA={sha}"), &format!("GIT_REV={sha}")]
@@ -75,7 +75,7 @@ fn the_environment_tells_what_is_tested_and_the_settings_have_the_last_word() {
 #[test]
 fn without_dependencies_nothing_is_installed_or_mounted() {
     let settings = TestSettings::default();
-    let body = body(&order(), &settings, None, Path::new("/nowhere"));
+    let body = body(&order(), &settings, None, Path::new("/nowhere"), None);
     assert_eq!(body.host_config.unwrap().mounts, None);
     let script = script::run(None, "out/report $x.xml");
     assert!(script.contains("\nrm -f -- 'out/report $x.xml'\n"), "{script}");

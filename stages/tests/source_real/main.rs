@@ -13,4 +13,5 @@ mod host_tests;
 mod hostile;
 mod private;
 mod release_command;
+mod services;
 mod world;

@@ -156,6 +156,14 @@ impl World {
             .collect()
     }
 
+    /// Returns the names of our networks.
+    pub(crate) fn networks(&self) -> Vec<String> {
+        docker(&["network", "ls", "--format", "{{.Name}}", "--filter", &self.label()])
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Removes the dependencies that were installed for nobody else. Those that all tests share stay.
     pub(crate) fn forget_dependencies(&self) {
         for name in self.containers() {
@@ -175,6 +183,9 @@ impl Drop for World {
     fn drop(&mut self) {
         for name in self.containers() {
             docker(&["rm", "-f", "-v", &name]);
+        }
+        for name in self.networks() {
+            docker(&["network", "rm", &name]);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each test has its own data folder, ports and log id, and removes what it made when it ends, red or green.
 
+mod apps;
 mod bad_input;
 mod crowd;
 mod deliveries;

@@ -87,25 +87,42 @@ pub fn docker(args: &[&str]) -> String {
     sh(Command::new("docker").args(args))
 }
 
-/// A registry with a password, and the log of what was asked of it.
+/// A registry, and the log of what was asked of it.
 pub struct Registry {
-    process: Child,
+    /// None: it runs already, and is somebody else's.
+    process: Option<Child>,
     pub address: SocketAddr,
     log: PathBuf,
     _folder: TempDir,
 }
 
 impl Registry {
+    /// Starts one with a password.
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let port = free_port();
-        let address: SocketAddr = ([127, 0, 0, 1], port).into();
         let users = folder.path().join("htpasswd");
         fs::write(&users, sh(Command::new("htpasswd").args(["-nbB", "ci", PASSWORD])) + "\n").unwrap();
+        let auth = format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}\n", users.display());
+        Self::serve(folder, ([127, 0, 0, 1], free_port()).into(), &auth)
+    }
+
+    /// Returns the one that an app without a configuration pushes to, which asks for no password.
+    pub fn usual() -> Self {
+        let folder = TempDir::new().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 5_000));
+        if TcpStream::connect(address).is_err() {
+            return Self::serve(folder, address, "");
+        }
+        let mut ask = Command::new("curl");
+        ask.args(["--fail", "--silent", "--show-error"]).arg(format!("http://{address}/v2/"));
+        assert_eq!(sh(&mut ask), "{}", "what listens at {address} is no open registry: end it for this test");
+        Self { process: None, address, log: folder.path().join("log"), _folder: folder }
+    }
+
+    fn serve(folder: TempDir, address: SocketAddr, auth: &str) -> Self {
         let config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\nauth:\n  htpasswd:\n    realm: tests\n    path: {}\n",
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{auth}",
             folder.path().join("blobs").display(),
-            users.display()
         );
         let config_path = folder.path().join("config.yml");
         fs::write(&config_path, config).unwrap();
@@ -119,11 +136,11 @@ impl Registry {
             .spawn()
             .expect("docker-registry is installed by ./run setup");
         wait_for("the registry", || TcpStream::connect(address).ok());
-        Self { process, address, log, _folder: folder }
+        Self { process: Some(process), address, log, _folder: folder }
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.as_ref().expect("it was started here").id()
     }
 
     /// Asks the registry itself what lies under a tag.
@@ -161,8 +178,10 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
@@ -213,23 +232,35 @@ fn take_request(mut stream: TcpStream) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// hello-flask in a git repository of its own.
+/// An app in a git repository of its own: hello-flask, or one of those without a configuration.
 pub struct App {
     folder: TempDir,
+    /// What it is pushed as.
+    name: &'static str,
 }
 
 impl App {
     pub fn new(registry: SocketAddr) -> Self {
-        let folder = TempDir::new().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/hello-flask");
-        sh(Command::new("cp").arg("-r").arg(source.join(".")).arg(folder.path()));
-        let app = Self { folder };
-        app.git(&["init", "--quiet", "--initial-branch=main"]);
-        app.git(&["config", "user.name", "Ada"]);
-        app.git(&["config", "user.email", "ada@example.com"]);
+        let app = Self::copied("examples/hello-flask", "hello");
         app.edit("landfall.toml", |text| text.replace("127.0.0.1:5000", &registry.to_string()));
         // A short drain keeps the tests quick; what it does is tested on its own.
         app.edit("landfall.toml", |text| text.replace("drain = \"10s\"", "drain = \"1s\""));
+        app
+    }
+
+    /// Returns an app of a shape, as it is.
+    pub fn of_shape(name: &'static str) -> Self {
+        Self::copied(&format!("tests/apps/{name}"), name)
+    }
+
+    fn copied(from: &str, name: &'static str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(from);
+        sh(Command::new("cp").arg("-r").arg(source.join(".")).arg(folder.path()));
+        let app = Self { folder, name };
+        app.git(&["init", "--quiet", "--initial-branch=main"]);
+        app.git(&["config", "user.name", "Ada"]);
+        app.git(&["config", "user.email", "ada@example.com"]);
         app
     }
 
@@ -265,9 +296,13 @@ impl App {
         self.pushing(server).output().unwrap()
     }
 
+    fn url(&self, server: &Server) -> String {
+        format!("http://landfall:{TOKEN}@127.0.0.1:{}/git/{}.git", server.yard.port, self.name)
+    }
+
     /// Returns the command that pushes what is committed now, whatever is committed later.
     pub fn pushing(&self, server: &Server) -> Command {
-        let url = format!("http://landfall:{TOKEN}@127.0.0.1:{}/git/hello.git", server.yard.port);
+        let url = self.url(server);
         let head = self.git(&["rev-parse", "HEAD"]);
         let mut git = Command::new("git");
         git.args(["-C", self.path().to_str().unwrap(), "push", &url, &format!("{head}:refs/heads/main")]);
@@ -278,7 +313,7 @@ impl App {
     /// Pushes without waiting for the run: the pusher hangs up as soon as the run has started.
     pub fn push_and_hang_up(&self, server: &Server) {
         let before = server.runs().len();
-        let url = format!("http://landfall:{TOKEN}@127.0.0.1:{}/git/hello.git", server.yard.port);
+        let url = self.url(server);
         let mut git = Command::new("git")
             .args(["-C", self.path().to_str().unwrap(), "push", "--quiet", &url, "HEAD:main"])
             .stdout(Stdio::null())
@@ -293,7 +328,7 @@ impl App {
 
 /// Everything that a server needs, and that outlives one of its lives.
 pub struct Yard {
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub developer: Inbox,
     pub ops: Inbox,
     pub data: TempDir,
@@ -310,9 +345,18 @@ impl Yard {
 
     /// Returns a yard whose server works with the Docker engine that listens there.
     pub fn on(engine: Option<String>) -> Arc<Self> {
+        Self::with(engine, Arc::new(Registry::start()))
+    }
+
+    /// Returns a yard that has its registry in common with others.
+    pub fn beside(registry: Arc<Registry>) -> Arc<Self> {
+        Self::with(None, registry)
+    }
+
+    fn with(engine: Option<String>, registry: Arc<Registry>) -> Arc<Self> {
         Arc::new(Self {
             engine,
-            registry: Registry::start(),
+            registry,
             developer: Inbox::start(),
             ops: Inbox::start(),
             data: TempDir::new().unwrap(),
@@ -406,7 +450,8 @@ impl Drop for Yard {
         let Some(log) = self.log_id() else { return };
         let filter = format!("label=landfall.log={log}");
         for (list, remove) in [
-            (vec!["ps", "-aq"], vec!["rm", "-f"]),
+            (vec!["ps", "-aq"], vec!["rm", "-f", "-v"]),
+            (vec!["network", "ls", "-q"], vec!["network", "rm"]),
             (vec!["images", "-q"], vec!["rmi", "-f"]),
             (vec!["volume", "ls", "-q"], vec!["volume", "rm", "-f"]),
         ] {

@@ -1,0 +1,1 @@
+SERVICES = ["mail", "wiki", "chat"]

@@ -1,0 +1,3 @@
+from dice.web import app
+
+__all__ = ["app"]
