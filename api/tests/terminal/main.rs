@@ -8,6 +8,7 @@ mod doctor;
 mod folder;
 mod keeping;
 mod secret;
+mod seen;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
