@@ -14,6 +14,8 @@
 mod act;
 mod apps;
 mod auth;
+mod badge;
+mod changes;
 mod contract;
 mod control;
 mod describe;
@@ -22,6 +24,7 @@ mod extract;
 mod listen;
 mod live;
 mod names;
+mod observe;
 mod once;
 mod page;
 mod peer;
@@ -64,7 +67,7 @@ use crate::sources::{self, Sources};
 use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
-pub use apps::{AppDetail, AppRequest, ForgeRequest};
+pub use apps::{AppDetail, AppRequest, ForgeRequest, Standing};
 pub use auth::FailedLogins;
 pub(crate) use auth::scope_name;
 pub(crate) use auth::{ACTOR_HEADER, basic};
@@ -74,6 +77,7 @@ pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository};
+pub use observe::{ReleaseTraffic, Switch, SwitchKind, Traffic, TrafficPoint, UsualTimes};
 pub use peer::Peer;
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use ready::{Check, Checks, Finding};
@@ -180,6 +184,9 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(read::server))
         .routes(routes!(read::apps))
         .routes(routes!(apps::one, apps::register, apps::remove))
+        .routes(routes!(observe::traffic))
+        .routes(routes!(observe::usual))
+        .routes(routes!(changes::of_app))
         .routes(routes!(act::trigger))
         .routes(routes!(act::rollback))
         .routes(routes!(control::promote))
@@ -191,6 +198,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(secrets::set, secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)))
         .routes(routes!(read::runs))
         .routes(routes!(read::run))
+        .routes(routes!(read::summary))
         .routes(routes!(live::run_events))
         .routes(routes!(live::output))
         .routes(routes!(act::cancel))
@@ -216,10 +224,16 @@ fn signed() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default().routes(routes!(hooks::receive))
 }
 
+/// Returns what is open to everybody where an app says so.
+fn public() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(badge::badge))
+}
+
 /// Returns the description of every route of the API.
 fn document() -> OpenApi {
     let mut open = in_the_open().into_openapi();
     open.merge(signed().into_openapi());
+    open.merge(public().into_openapi());
     contract::finished(open.nest("/v1", behind_token().into_openapi()))
 }
 
@@ -233,6 +247,9 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
+    let badges = Router::from(public())
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn));
     let metrics = Router::new()
         .route(auth::METRICS, get(vitals::metrics))
         .layer(middleware::from_fn(in_time))
@@ -242,6 +259,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(vitals::readiness))
         .merge(metrics)
         .merge(deliveries)
+        .merge(badges)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
