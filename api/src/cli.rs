@@ -8,6 +8,7 @@ mod examine;
 mod init;
 mod installation;
 mod keeping;
+mod looking;
 mod secret;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
 };
 pub use keeping::{BackupArgs, PruneArgs, RestoreArgs};
+pub use looking::{BadgeArgs, ChangesArgs};
 pub use secret::{
     SecretArgs, SecretCommand, SecretImportArgs, SecretListArgs, SecretRekeyArgs, SecretRmArgs, SecretSetArgs,
 };
@@ -175,6 +177,10 @@ pub enum Command {
     Release(ReleaseArgs),
     /// Make apps known: where their commits come from, and what starts a run.
     App(AppArgs),
+    /// List the commits and files between two releases of an app.
+    Changes(ChangesArgs),
+    /// Print the Markdown that shows an app's badge.
+    Badge(BadgeArgs),
     /// Hand out, list and revoke the tokens that open the server.
     Token(TokenArgs),
     /// List what was decided about apps, tokens, secrets, pauses and holds: when, and by whom.
@@ -270,6 +276,9 @@ pub struct ShowArgs {
     /// Print the folded run as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Print at most 20 lines of plain text: for a mail, a chat or a commit page.
+    #[arg(long, conflicts_with = "json")]
+    pub summary: bool,
 }
 
 /// Show what the stages of a run printed.

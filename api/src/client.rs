@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::changes::{Changes, Compared};
 use crate::data_dir::{ServerNote, Token};
 use crate::error::Problem;
 use crate::retention::{PruneReport, PruneRequest};
@@ -361,6 +362,18 @@ impl Client {
         Ok(answer.apps)
     }
 
+    /// Returns what changed between two releases.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn changes(&self, lane: &LaneId, compared: &Compared) -> Result<Changes, ClientError> {
+        let Compared { from, to } = compared.clone();
+        let pairs = [("env", Some(lane.env.clone())), ("from", from), ("to", to)];
+        let given: Vec<_> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        self.get(&with_query(&format!("/v1/apps/{}/changes", lane.app), &given), "comparing releases").await
+    }
+
     /// Returns what is known of an app, and what it serves.
     ///
     /// # Errors
@@ -405,8 +418,16 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError`].
-    pub async fn ledger(&self) -> Result<LedgerPage, ClientError> {
-        self.get("/v1/ledger", "reading the ledger").await
+    pub async fn ledger(&self) -> Result<Vec<Envelope>, ClientError> {
+        let mut decisions = Vec::new();
+        // A server that knows no pages is not asked for one, and answers with all of them.
+        let mut path = "/v1/ledger".to_owned();
+        loop {
+            let page: LedgerPage = self.get(&path, "reading the ledger").await?;
+            decisions.extend(page.events);
+            let Some(next) = page.next else { return Ok(decisions) };
+            path = format!("/v1/ledger?after={next}");
+        }
     }
 
     /// Returns the tokens that were handed out.
@@ -568,6 +589,14 @@ impl Client {
     fn broken(&self) -> ClientError {
         ClientError::Broken { url: self.url.clone() }
     }
+}
+
+/// Returns where the badge of an app is.
+pub(crate) fn badge_path(app: &str, env: &str, branch: Option<&str>) -> String {
+    let pairs = [("env", Some(env).filter(|env| *env != "production")), ("branch", branch)];
+    let given: Vec<_> =
+        pairs.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect();
+    with_query(&format!("/v1/apps/{app}/badge.svg"), &given)
 }
 
 fn path_of_secret(app: &str, env: Option<&str>, name: &str) -> String {

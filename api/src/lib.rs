@@ -11,12 +11,15 @@
 //! - [`tls`]: encrypted connections, for the API and the traffic.
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
 //! - [`doctor`]: what is examined before the first run, and when something does not work.
-//! - [`usual`]: how long each step of a run takes as a rule.
+//! - [`usual`]: how long each step of a run takes as a rule. [`changes`]: what differs between two releases.
+//! - [`badge`] and [`summary`]: an app as a picture for a README, a run as a few lines for a commit page.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`naming`]: the one rule for names of apps and environments.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
 pub mod attest;
+pub mod badge;
+pub mod changes;
 pub mod checks;
 pub mod cli;
 pub mod client;
@@ -44,5 +47,6 @@ pub mod server_config;
 pub mod service;
 pub mod sources;
 pub mod statuses;
+pub mod summary;
 pub mod tls;
 pub mod usual;

@@ -57,6 +57,10 @@ pub struct AppAddArgs {
     /// Name of the secret with which the forge signs. Default: WEBHOOK_SECRET
     #[arg(long, value_name = "SECRET")]
     pub webhook_secret: Option<String>,
+    /// Show its badge without a token, so that a README can: what is live, and how the last run ended. `landfall badge`
+    /// prints what to put there.
+    #[arg(long)]
+    pub public_badge: bool,
     /// Where the state of each run is reported to.
     #[command(flatten)]
     pub forge: ForgeArgs,

@@ -76,7 +76,9 @@ pub async fn run(global: &Global, command: AppCommand) -> Result<u8, Fault> {
 }
 
 fn request_of(args: AppAddArgs) -> Result<AppRequest, Fault> {
-    let AppAddArgs { git, credential, branches, tags, paths, poll, webhook_secret, forge, .. } = args;
+    let AppAddArgs {
+        git, credential, branches, tags, paths, poll, webhook_secret, forge, public_badge, ..
+    } = args;
     let forge = match (forge.forge, forge.forge_api, forge.project, forge.forge_token) {
         (Some(kind), Some(api), Some(project), Some(token)) => {
             Some(ForgeRequest { kind: kind.into(), api, project, token })
@@ -85,7 +87,8 @@ fn request_of(args: AppAddArgs) -> Result<AppRequest, Fault> {
         _ => None,
     };
     let (branches, tags) = (by_pattern(branches), by_pattern(tags));
-    let request = AppRequest { git, credential, branches, tags, paths, poll, webhook_secret, forge };
+    let request =
+        AppRequest { git, credential, branches, tags, paths, poll, webhook_secret, forge, public_badge };
     // What can't be is said before a server is asked.
     match request.clone().registration() {
         Ok(_) => Ok(request),

@@ -2,6 +2,8 @@
 
 pub mod app;
 pub mod backup;
+pub mod badge;
+pub mod changes;
 pub mod control;
 pub mod decide;
 pub mod definition;
@@ -91,6 +93,8 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         }
         Command::Rollback(args) => rollback::run(&global, args).await,
         Command::App(args) => app::run(&global, args.command).await,
+        Command::Changes(args) => changes::run(&global, args).await,
+        Command::Badge(args) => badge::run(&global, args).await,
         Command::Token(args) => token::run(&global, args.command).await,
         Command::Ledger(args) => ledger::run(&global, args).await,
         Command::Secret(args) => secret::run(&global, args).await,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use landfall_engine::audit::{cause_in_words, seconds};
 use landfall_engine::core::event::{Envelope, Event};
-use landfall_engine::core::run::{Parked, Phase, Run};
+use landfall_engine::core::run::{Parked, Phase, Run, RunId};
 use landfall_engine::core::ways::ways_on;
 use landfall_engine::ports::{Clock, SystemClock};
 use landfall_engine::timeline::timestamp;
@@ -18,6 +18,7 @@ use crate::picture::guesses::said;
 use crate::picture::model::Picture;
 use crate::picture::text::harmless;
 use crate::picture::words::counts;
+use crate::summary::plain;
 
 /// Shows a run.
 ///
@@ -28,13 +29,14 @@ pub async fn run(global: &Global, args: ShowArgs) -> Result<u8, Fault> {
     let source = Source::open(global).await?;
     let run_id = source.resolve(&args.run).await?;
     let events = source.events(run_id).await?;
+    if args.summary {
+        let text = plain(&events, &format!("landfall show {}{}", run_id.short(), global.flags()));
+        stdout::print(&text.ok_or_else(|| unsound(run_id))?)?;
+        return Ok(0);
+    }
     let mut picture = Picture::default();
     events.iter().for_each(|event| picture.take(event));
-    let run = picture.run.clone().ok_or_else(|| {
-        Fault::Unsound(format!(
-            "run {run_id}: its first event does not begin a run; see `landfall replay {run_id}`"
-        ))
-    })?;
+    let run = picture.run.clone().ok_or_else(|| unsound(run_id))?;
     let report = match run.parked() {
         Some(parked) => Some(report_of(&source, &run, parked, &events, &global.flags()).await?),
         None => None,
@@ -47,6 +49,12 @@ pub async fn run(global: &Global, args: ShowArgs) -> Result<u8, Fault> {
         }
     }
     Ok(0)
+}
+
+fn unsound(run_id: RunId) -> Fault {
+    Fault::Unsound(format!(
+        "run {run_id}: its first event does not begin a run; see `landfall replay {run_id}`"
+    ))
 }
 
 /// Returns the run as it always is printed, with the report among its members.

@@ -114,7 +114,7 @@ impl Source {
     pub async fn ledger(&self) -> Result<Vec<Envelope>, Fault> {
         match self {
             Self::Folder { log, .. } => Ok(log.events(ledger_of(log.log_id())).await?),
-            Self::Server(client) => Ok(client.ledger().await?.events),
+            Self::Server(client) => Ok(client.ledger().await?),
         }
     }
 

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use landfall_engine::audit::replay;
 use landfall_engine::core::ledger::{Forge, ForgeKind, LedgerEvent, Registration, Source};
+use landfall_engine::core::run::RunId;
+use landfall_engine::core::summary::RunSummary;
+use landfall_engine::ports::RunQuery;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,6 +27,8 @@ use crate::statuses::StatusReport;
 
 /// The least pause between two looks at a forge, in milliseconds: more often is what forges call abuse.
 const POLL_MS_MIN: u64 = 10_000;
+/// Runs of an app that are looked through for the newest of an environment.
+const RUNS_LOOKED_AT: usize = 200;
 /// Patterns of an app. More is a list of branches, and not a pattern.
 const PATTERNS_MAX: usize = 100;
 /// The longest pattern; git's own names end at 255 bytes.
@@ -59,6 +65,10 @@ pub struct AppRequest {
     /// Where the state of each run is reported to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forge: Option<ForgeRequest>,
+    /// Shows `GET /v1/apps/{app}/badge.svg` without a token: what is live, and how the last run ended. Pages that have
+    /// no token, such as a README, show it. Default: whoever has no token is not even told that there is the app.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub public_badge: bool,
 }
 
 /// Where the state of each run is reported to.
@@ -88,9 +98,25 @@ pub struct AppDetail {
     pub looked_at: Option<SourceStatus>,
     /// What it serves, by environment.
     pub environments: Vec<AppLine>,
+    /// What goes on in each environment, in the same order.
+    #[serde(default)]
+    pub standings: Vec<Standing>,
     /// How it stands with telling its forge. None: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statuses: Option<StatusReport>,
+}
+
+/// What goes on in an environment of an app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Standing {
+    /// Name of the environment.
+    pub env: String,
+    /// Its newest run.
+    pub last_run: Option<RunSummary>,
+    /// Its runs that are not over, newest first.
+    pub open: Vec<RunSummary>,
+    /// The runs of the former releases that a rollback can go back to, newest first: their images are kept.
+    pub back_to: Vec<RunId>,
 }
 
 impl AppRequest {
@@ -100,7 +126,7 @@ impl AppRequest {
     ///
     /// [`ApiError::BadRequest`], which names the field and what was expected there.
     pub fn registration(self) -> Result<Registration, ApiError> {
-        let Self { git, credential, branches, tags, paths, poll, webhook_secret, forge } = self;
+        let Self { git, credential, branches, tags, paths, poll, webhook_secret, forge, public_badge } = self;
         let source = match git {
             None if credential.is_some() || poll.is_some() => {
                 return Err(ApiError::BadRequest(
@@ -130,7 +156,8 @@ impl AppRequest {
         }
         let webhook_secret = named("webhook_secret", webhook_secret)?;
         let forge = forge.map(ForgeRequest::checked).transpose()?;
-        let registration = Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge };
+        let registration =
+            Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge, public_badge };
         check_patterns(&registration).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))?;
         Ok(registration)
     }
@@ -138,7 +165,8 @@ impl AppRequest {
 
 impl From<Registration> for AppRequest {
     fn from(known: Registration) -> Self {
-        let Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge } = known;
+        let Registration { source, branches, tags, paths, poll_ms, webhook_secret, forge, public_badge } =
+            known;
         let (git, credential) = match source {
             Source::Push => (None, None),
             Source::Git { url, credential } => (Some(url), credential),
@@ -147,7 +175,7 @@ impl From<Registration> for AppRequest {
             poll_ms.map(|ms| humantime::format_duration(std::time::Duration::from_millis(ms)).to_string());
         let forge =
             forge.map(|Forge { kind, api, project, token }| ForgeRequest { kind, api, project, token });
-        Self { git, credential, branches, tags, paths, poll, webhook_secret, forge }
+        Self { git, credential, branches, tags, paths, poll, webhook_secret, forge, public_badge }
     }
 }
 
@@ -228,7 +256,29 @@ pub(super) async fn one(
     }
     let registration = registration.map(AppRequest::from);
     let (looked_at, statuses) = (app.sources.status(name), app.statuses.of(name));
-    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments, statuses }))
+    let mut standings = Vec::new();
+    for line in &environments {
+        standings.push(standing(&app, line).await?);
+    }
+    Ok(Json(AppDetail { app: name.to_owned(), registration, looked_at, environments, standings, statuses }))
+}
+
+/// Returns what goes on in an environment.
+async fn standing(app: &App, line: &AppLine) -> Result<Standing, ApiError> {
+    let store = app.engine.store();
+    let of_app = RunQuery { app: Some(line.app.clone()), limit: RUNS_LOOKED_AT, ..RunQuery::default() };
+    let is_here = |run: &RunSummary| run.lane.env == line.env;
+    let last_run = store.runs(of_app.clone()).await?.into_iter().find(is_here);
+    let open = store.runs(RunQuery { open: true, ..of_app }).await?.into_iter().filter(is_here).collect();
+    let retain = match &line.live {
+        Some(live) => {
+            let settings = replay(&store.events(live.run).await?, None).run.and_then(|run| run.settings);
+            settings.map(|settings| settings.deploy).unwrap_or_default().retain
+        }
+        None => 0,
+    };
+    let kept = line.former.iter().take(usize::try_from(retain).unwrap_or(usize::MAX));
+    Ok(Standing { env: line.env.clone(), last_run, open, back_to: kept.map(|release| release.run).collect() })
 }
 
 /// `PUT /v1/apps/{app}`: makes an app known, or changes what is known of it.

@@ -100,6 +100,12 @@ pub(super) fn reads_everything(app: &App, extensions: &Extensions, headers: &Hea
     identity.is_ok_and(|identity| identity.may(Scope::Read).is_ok() && identity.only().is_none())
 }
 
+/// Tells whether a request has a token that opens this app to be read. One without a token is no guess at one.
+pub(super) fn reads_app(app: &App, extensions: &Extensions, headers: &HeaderMap, name: &str) -> bool {
+    let token = credentials(headers, "bearer").map(str::trim).unwrap_or_default();
+    known(app, token, address(extensions, headers)).is_ok_and(|who| who.may_for(Scope::Read, name).is_ok())
+}
+
 /// Returns who asks by Basic authentication, whose password is the token, and their name.
 pub(crate) fn basic(
     app: &App,

@@ -15,6 +15,8 @@
 mod act;
 mod apps;
 mod auth;
+mod badge;
+mod changes;
 mod contract;
 mod control;
 mod describe;
@@ -23,6 +25,7 @@ mod extract;
 mod listen;
 mod live;
 mod names;
+mod observe;
 mod once;
 mod page;
 mod peer;
@@ -66,7 +69,7 @@ use crate::sources::{self, Sources};
 use crate::statuses::Statuses;
 
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
-pub use apps::{AppDetail, AppRequest, ForgeRequest};
+pub use apps::{AppDetail, AppRequest, ForgeRequest, Standing};
 pub use auth::FailedLogins;
 pub use auth::Sessions;
 pub(crate) use auth::scope_name;
@@ -77,6 +80,7 @@ pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
 pub(crate) use names::{app_name, bare_repository, env_name};
+pub use observe::{ReleaseTraffic, Switch, SwitchKind, Traffic, TrafficPoint, UsualTimes};
 pub use peer::Peer;
 pub(crate) use read::lines_of;
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
@@ -187,6 +191,9 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(read::server))
         .routes(routes!(read::apps))
         .routes(routes!(apps::one, apps::register, apps::remove))
+        .routes(routes!(observe::traffic))
+        .routes(routes!(observe::usual))
+        .routes(routes!(changes::of_app))
         .routes(routes!(act::trigger))
         .routes(routes!(act::rollback))
         .routes(routes!(control::promote))
@@ -198,6 +205,7 @@ fn behind_token() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(secrets::set, secrets::remove).layer(DefaultBodyLimit::max(secrets::BODY_BYTES_MAX)))
         .routes(routes!(read::runs))
         .routes(routes!(read::run))
+        .routes(routes!(read::summary))
         .routes(routes!(live::run_events))
         .routes(routes!(live::output))
         .routes(routes!(act::cancel))
@@ -223,10 +231,16 @@ fn signed() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default().routes(routes!(hooks::receive))
 }
 
+/// Returns what is open to everybody where an app says so.
+fn public() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(badge::badge))
+}
+
 /// Returns the description of every route of the API.
 fn document() -> OpenApi {
     let mut open = in_the_open().into_openapi();
     open.merge(signed().into_openapi());
+    open.merge(public().into_openapi());
     contract::finished(open.nest("/v1", behind_token().into_openapi()))
 }
 
@@ -244,6 +258,9 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
+    let badges = Router::from(public())
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn));
     let metrics = Router::new()
         .route(auth::METRICS, get(vitals::metrics))
         .layer(middleware::from_fn(in_time))
@@ -254,6 +271,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(metrics)
         .merge(deliveries)
         .merge(pages)
+        .merge(badges)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))

@@ -25,6 +25,7 @@ use super::extract::{Id, Params};
 use super::live::no_such_run;
 use super::{App, AppRequest, etag, page};
 use crate::error::ApiError;
+use crate::summary::plain;
 
 impl App {
     /// Returns why nothing can be recorded any more, if that is so.
@@ -104,18 +105,49 @@ pub(super) async fn server(State(app): State<Arc<App>>) -> Json<ServerInfo> {
 pub struct LedgerPage {
     /// What was decided about the installation, by whom and when, oldest first.
     pub events: Vec<Envelope>,
+    /// What to give as `after` for the next page. None: this is the last one.
+    #[serde(default)]
+    pub next: Option<u64>,
 }
 
-/// `GET /v1/ledger`: every decision about the installation.
+/// What `GET /v1/ledger` takes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WhichDecisions {
+    /// Only decisions after this one: `next` of the page before. Default: from the first one on.
+    #[serde(default)]
+    after: u64,
+    /// How many at most. Default: 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// `GET /v1/ledger`: every decision about the installation, in pages.
 #[utoipa::path(
     get,
     path = "/ledger",
     tag = "server",
-    responses((status = 200, description = "Every decision about the installation", body = LedgerPage))
+    params(WhichDecisions),
+    responses(
+        (status = 200, description = "A page of the decisions about the installation", body = LedgerPage,
+            headers(("Link" = Option<String>, description = "The next page, with `rel=\"next\"`, if there is one")))
+    )
 )]
-pub(super) async fn ledger(State(app): State<Arc<App>>) -> Result<Json<LedgerPage>, ApiError> {
+pub(super) async fn ledger(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    Params(WhichDecisions { after, limit }): Params<WhichDecisions>,
+) -> Result<Response, ApiError> {
+    let limit = page::limit(limit.or(Some(page::LIMIT_MAX)))?;
     let store = app.engine.store();
-    Ok(Json(LedgerPage { events: store.events(ledger_of(store.log_id())).await? }))
+    let mut events = store.events(ledger_of(store.log_id())).await?;
+    events.retain(|event| event.seq > after);
+    let has_more = events.len() > limit;
+    events.truncate(limit);
+    let next = events.last().filter(|_| has_more).map(|event| event.seq);
+    let link = page::next(&uri, "after", next.as_ref());
+    Ok((link, Json(LedgerPage { events, next })).into_response())
 }
 
 /// What `GET /v1/runs` takes.
@@ -185,12 +217,22 @@ pub(super) struct RunView {
     replay: Replay,
 }
 
-/// `GET /v1/runs/{id}`: the run in a line, folded, and as the execution table.
+/// What `GET /v1/runs/{id}` takes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AtEvent {
+    /// The run as it was after this event, from 1. Default: after the last one.
+    #[param(minimum = 1)]
+    at: Option<u64>,
+}
+
+/// `GET /v1/runs/{id}`: the run in a line, folded, and as the execution table; now, or as it was after an event.
 #[utoipa::path(
     get,
     path = "/runs/{id}",
     tag = "runs",
-    params(RunPath, IfNoneMatch),
+    params(RunPath, AtEvent, IfNoneMatch),
     responses(
         (status = 200, description = "The run", body = RunView,
             headers(("ETag" = String, description = "Changes with each event of the run"))),
@@ -201,18 +243,71 @@ pub(super) struct RunView {
 pub(super) async fn run(
     State(app): State<Arc<App>>,
     Id(run_id): Id,
+    Params(AtEvent { at }): Params<AtEvent>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let store = app.engine.store();
-    let history = store.events(run_id).await?;
+    let mut history = store.events(run_id).await?;
+    let last_seq = history.last().ok_or_else(|| no_such_run(run_id))?.seq;
+    if let Some(at) = at {
+        let range = format!("run {run_id} has the events 1 to {last_seq}");
+        match at {
+            0 => return Err(ApiError::BadRequest(format!("`at` is 0: {range}"))),
+            _ if at > last_seq => return Err(ApiError::NotFound(format!("there is no event {at}: {range}"))),
+            _ => history.retain(|event| event.seq <= at),
+        }
+    }
     let last = history.last().ok_or_else(|| no_such_run(run_id))?;
     let tag = etag::of_run(last.seq, &last.hash);
     let tagged = [(header::ETAG, tag.clone())];
     if etag::is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
     }
-    let view = RunView { summary: store.run(run_id).await?, replay: replay(&history, None) };
-    Ok((tagged, Json(view)).into_response())
+    let summary = match at {
+        Some(_) => summary_of(&history),
+        None => store.run(run_id).await?,
+    };
+    Ok((tagged, Json(RunView { summary, replay: replay(&history, None) })).into_response())
+}
+
+/// Returns a run in a line, by its history alone.
+fn summary_of(history: &[Envelope]) -> Option<RunSummary> {
+    let (first, rest) = history.split_first()?;
+    let mut summary = RunSummary::begin(first.run_id, &first.actor, first.recorded_at_ms, &first.event)?;
+    rest.iter().for_each(|event| summary.apply(event.seq, event.recorded_at_ms, &event.event));
+    Some(summary)
+}
+
+/// `GET /v1/runs/{id}/summary.txt`: the run in at most 20 lines of plain text, for a commit page, a mail or a chat.
+#[utoipa::path(
+    get,
+    path = "/runs/{id}/summary.txt",
+    operation_id = "run_summary",
+    tag = "runs",
+    params(RunPath, IfNoneMatch),
+    responses(
+        (status = 200, description = "The run in a few lines", body = String, content_type = "text/plain",
+            headers(("ETag" = String, description = "Changes with each event of the run"))),
+        (status = 304, description = "It has not moved since the client looked"),
+        (status = 404)
+    )
+)]
+pub(super) async fn summary(
+    State(app): State<Arc<App>>,
+    Id(run_id): Id,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let history = app.engine.store().events(run_id).await?;
+    let last = history.last().ok_or_else(|| no_such_run(run_id))?;
+    let tag = etag::of_run(last.seq, &last.hash);
+    let tagged = [(header::ETAG, tag.clone())];
+    if etag::is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
+    }
+    let text = plain(&history, &format!("/v1/runs/{run_id}"))
+        .ok_or_else(|| ApiError::Broken(format!("the first event of run {run_id} does not begin a run")))?;
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((tagged, kind, text).into_response())
 }
 
 /// An app in an environment: what it serves.

@@ -21,6 +21,7 @@ mod logs;
 mod malformed;
 mod monitoring;
 mod moody;
+mod observe;
 mod prune;
 mod push;
 mod ready;

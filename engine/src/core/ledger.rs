@@ -163,6 +163,9 @@ pub struct Registration {
     pub webhook_secret: Option<SecretName>,
     /// Where the state of a run is reported to.
     pub forge: Option<Forge>,
+    /// Shows its badge to whoever asks: what is live, and how the last run ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub public_badge: bool,
 }
 
 /// Where the commits of an app come from.

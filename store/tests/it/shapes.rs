@@ -244,6 +244,7 @@ fn every_ledger_event() -> Vec<Event> {
             project: "ada/shop".into(),
             token: "GITHUB_TOKEN".into(),
         }),
+        public_badge: false,
     };
     let token = TokenGrant {
         id: RUN.0,
@@ -408,6 +409,9 @@ fn every_event() -> Vec<Event> {
     events.push(Event::RunFailed { cause: Cause::Held { since: None } });
     events.extend(every_ledger_event());
     events.extend(what_people_decide());
+    let open = Registration { public_badge: true, ..Registration::default() };
+    events
+        .push(Event::Ledger(LedgerEvent::AppRegistered { app: "shop".into(), registration: Box::new(open) }));
     assert!((0..=37).all(|at| events.iter().any(|event| place(event) == at)));
     events
 }
