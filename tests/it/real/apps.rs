@@ -209,8 +209,7 @@ fn live_red_and_rolled_back(shape: &Shape) {
     assert_eq!(live["state"], "live", "{}", said(&pushed));
     assert!(pushed.status.success(), "{}", said(&pushed));
     serves();
-    let checkout = only(&events(&server, &live), "guesses").cloned().unwrap_or_default();
-    compare(shape.name, &guesses(&checkout));
+    compare(shape.name, &guesses(&events(&server, &live)));
 
     if let Some((file, test)) = shape.red {
         app.edit(file, |code| code + test);
@@ -276,31 +275,23 @@ fn events(server: &Server, run: &Value) -> Value {
     server.api("GET", &format!("/v1/runs/{id}/events"), None).unwrap().1
 }
 
-/// Returns the value of a key that stands in one place of a document only.
-fn only<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
-    match document {
-        Value::Object(entries) => {
-            entries.get(key).or_else(|| entries.values().find_map(|value| only(value, key)))
-        }
-        Value::Array(entries) => entries.iter().find_map(|value| only(value, key)),
-        _ => None,
-    }
-}
-
-/// Returns the event by which a stage failed.
+/// Returns why a stage failed.
 #[track_caller]
 fn failure_of(events: &Value, stage: &str) -> Value {
     let list = events["events"].as_array().unwrap_or_else(|| panic!("no events: {events}"));
     let failed = list.iter().map(|envelope| &envelope["event"]).find(|event| event["type"] == "stage_failed");
     let failed = failed.unwrap_or_else(|| panic!("no stage failed: {events}"));
-    assert_eq!(failed["stage"], stage, "{failed}");
-    failed.clone()
+    assert_eq!(failed["data"]["stage"], stage, "{failed}");
+    failed["data"]["failure"].clone()
 }
 
-/// Returns what was guessed, a line each; each has its reason.
-fn guesses(list: &Value) -> String {
+/// Returns what the checkout's event holds of guesses, a line each; each has its reason.
+fn guesses(events: &Value) -> String {
+    let envelopes = events["events"].as_array().into_iter().flatten();
+    let guesses =
+        envelopes.filter_map(|envelope| envelope.pointer("/event/data/facts/checkout/guesses")?.as_array());
     let mut lines = String::new();
-    for guess in list.as_array().into_iter().flatten() {
+    for guess in guesses.flatten() {
         let text = |name: &str| guess[name].as_str().unwrap_or_default().to_owned();
         assert!(!text("reason").is_empty(), "{guess}");
         lines += &format!("{} = {}\n", text("key"), text("value"));
