@@ -11,6 +11,7 @@
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
+//! - [`topics`]: the pages that explain it, on the terminal and on the web.
 
 pub mod attest;
 pub mod checks;
@@ -38,3 +39,4 @@ pub mod service;
 pub mod sources;
 pub mod statuses;
 pub mod tls;
+pub mod topics;

@@ -7,6 +7,7 @@ pub mod decide;
 pub mod export;
 pub mod feed;
 pub mod follow;
+pub mod help;
 pub mod hook;
 pub mod ids;
 pub mod installation;
@@ -90,5 +91,6 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Restore(args) => restore::run(&global, args).await,
         Command::Proxy(args) => proxy::run(args).await,
         Command::Version(args) => version::run(args).await,
+        Command::Help(args) => help::run(&args),
     }
 }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod folder;
+mod help;
 mod keeping;
 mod secret;
 
