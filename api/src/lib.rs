@@ -6,12 +6,12 @@
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
+//! - [`topics`]: the pages that explain it all, on a terminal and on the web.
 //! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`tls`]: encrypted connections, for the API and the traffic.
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
-//! - [`topics`]: the pages that explain it, on the terminal and on the web.
 
 pub mod attest;
 pub mod checks;
