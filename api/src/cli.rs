@@ -4,6 +4,7 @@
 
 mod audit;
 mod control;
+mod examine;
 mod installation;
 mod keeping;
 mod secret;
@@ -22,6 +23,7 @@ pub use control::{
     AbortArgs, ApproveArgs, CancelArgs, HoldArgs, PauseArgs, PromoteArgs, RejectArgs, ReleaseArgs,
     ResumeArgs, RetryArgs, RollbackArgs, SkipArgs,
 };
+pub use examine::{CompletionsArgs, DoctorArgs, ManArgs};
 pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
 };
@@ -187,6 +189,12 @@ pub enum Command {
     /// Run by git on the server, never by hand.
     #[command(hide = true)]
     Hook(HookArgs),
+    /// Examine this machine: git, Docker, registry, ports, disk, clock, log; and what to do where something is wrong.
+    Doctor(DoctorArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual, or write a page for each command into a folder.
+    Man(ManArgs),
     /// Print the version, and what it found of Docker.
     Version(VersionArgs),
     /// Explain a command or a topic; without a name, list what there is.
@@ -274,9 +282,15 @@ pub struct LogsArgs {
     /// public_smoke or rollback.
     #[arg(long, value_parser = output_name)]
     pub stage: Option<String>,
-    /// Go on until the run is over.
+    /// Go on until the run is over: on a terminal as the live picture of the run, else line by line.
     #[arg(short, long)]
     pub follow: bool,
+    /// With --follow: lines, also on a terminal.
+    #[arg(long, requires = "follow")]
+    pub plain: bool,
+    /// Print each line as JSON, with its stage and attempt.
+    #[arg(long)]
+    pub json: bool,
 }
 
 const LOGS_HELP: &str = "\
@@ -284,7 +298,8 @@ Secrets were masked before anything was written.
 
 Examples:
   landfall logs last --stage test
-  landfall logs last -f";
+  landfall logs last -f                 the picture that `landfall run` draws
+  landfall logs last -f --plain         every line as it is printed";
 
 /// How to reach the world, when no server is running.
 #[derive(Args, Clone, Debug, Default)]

@@ -1,11 +1,13 @@
 //! A client of the HTTP API, for commands that speak with a running server.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use landfall_engine::core::event::Envelope;
+use landfall_engine::core::lane::LaneId;
 use landfall_engine::core::run::{Run, RunId};
 use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::RunQuery;
@@ -22,6 +24,7 @@ use crate::server::{
     RollbackRequest, RunEvents, RunLink, RunPage, SecretList, ServerInfo, TokenList, TokenMade, TokenRequest,
     TriggerRequest,
 };
+use crate::usual::Usual;
 
 mod control;
 mod sse;
@@ -107,6 +110,23 @@ pub struct RunAnswer {
     pub problems: Vec<String>,
 }
 
+/// What a server's `/readyz` tells.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Readiness {
+    /// Each check, by its name.
+    pub checks: BTreeMap<String, Readied>,
+}
+
+/// How one check of a server stands.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Readied {
+    /// Whether the server is not ready for it.
+    #[serde(default)]
+    pub decides: bool,
+    /// Why it is not well, if so.
+    pub reason: Option<String>,
+}
+
 /// A connection to a server.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -175,6 +195,19 @@ impl Client {
         self.get("/v1/server", "asking who it is").await
     }
 
+    /// Returns how its checks stand. That it is not ready is an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn readiness(&self) -> Result<Readiness, ClientError> {
+        let doing = "asking whether it is ready";
+        let request = self.request(Method::GET, "/readyz").timeout(ANSWER_TIMEOUT);
+        let unreachable = |source| ClientError::Unreachable { url: self.url.clone(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        response.json().await.map_err(|_| ClientError::Unexpected { url: self.url.clone(), doing })
+    }
+
     /// Returns a page of runs, newest first.
     ///
     /// # Errors
@@ -202,6 +235,16 @@ impl Client {
     /// [`ClientError`].
     pub async fn run(&self, run_id: RunId) -> Result<RunAnswer, ClientError> {
         self.get(&format!("/v1/runs/{run_id}"), "asking for a run").await
+    }
+
+    /// Returns how long the steps of a lane take as a rule.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; of status 404 when the server is of a version that does not tell.
+    pub async fn usual(&self, lane: &LaneId) -> Result<Usual, ClientError> {
+        let path = with_query(&format!("/v1/apps/{}/usual", lane.app), &[("env", lane.env.clone())]);
+        self.get(&path, "asking what is usual").await
     }
 
     /// Returns the history of a run so far.

@@ -283,7 +283,7 @@ impl AtRest {
 }
 
 /// Returns where the traffic comes in: where the proxy that runs has it, or had it last.
-async fn usual_address(proxy_dir: &Path) -> SocketAddr {
+pub(crate) async fn usual_address(proxy_dir: &Path) -> SocketAddr {
     if let Ok(info) = ProxyClient::in_dir(proxy_dir).info().await {
         return info.listen;
     }

@@ -10,6 +10,8 @@
 //! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`tls`]: encrypted connections, for the API and the traffic.
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
+//! - [`doctor`]: what is examined before the first run, and when something does not work.
+//! - [`usual`]: how long each step of a run takes as a rule.
 //! - [`attest`]: what the log says of a run, as signed statements for others.
 //! - [`cli`], [`commands`], [`limits`], [`fault`]: the command line, what each command does, and why one could not.
 
@@ -21,6 +23,7 @@ pub mod commands;
 pub mod compose;
 pub mod data_dir;
 pub mod disk_watch;
+pub mod doctor;
 pub mod error;
 pub mod fault;
 pub mod git_remote;
@@ -40,3 +43,4 @@ pub mod sources;
 pub mod statuses;
 pub mod tls;
 pub mod topics;
+pub mod usual;

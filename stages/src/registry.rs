@@ -9,7 +9,7 @@ mod token;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::header::{ACCEPT, DATE, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -157,6 +157,18 @@ pub(crate) async fn answers(context: &Context, host: &str) -> Result<(), String>
         }
     }
     Err(last)
+}
+
+/// Returns the date that a registry writes above its answers. None: it gives none.
+pub(crate) async fn date(context: &Context, host: &str) -> Option<String> {
+    let api = if host == HUB { HUB_API } else { host };
+    for scheme in schemes(host) {
+        let asked = context.http.get(format!("{scheme}://{api}/v2/")).timeout(ANSWER_LIMIT).send().await;
+        if let Ok(response) = asked {
+            return Some(response.headers().get(DATE)?.to_str().ok()?.to_owned());
+        }
+    }
+    None
 }
 
 /// Docker speaks plain http with registries on this machine and nowhere else, and so do we.

@@ -15,6 +15,9 @@ pub struct CancelArgs {
     /// Why, for the log.
     #[arg(long, default_value = "no reason was given")]
     pub reason: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -35,7 +38,7 @@ pub struct RetryArgs {
     #[arg(long, requires = "from")]
     pub release_hold: bool,
     /// Print each event as JSON, one a line, instead of the picture.
-    #[arg(long, requires = "from")]
+    #[arg(long)]
     pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
@@ -60,6 +63,9 @@ pub struct ApproveArgs {
     /// The run.
     #[arg(value_name = "RUN")]
     pub run: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -74,6 +80,9 @@ pub struct RejectArgs {
     /// Why, for the log.
     #[arg(long, default_value = "no reason was given")]
     pub reason: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -128,6 +137,9 @@ pub struct PauseArgs {
     /// Why, for the log.
     #[arg(long, default_value = "no reason was given")]
     pub reason: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -147,6 +159,9 @@ pub struct ResumeArgs {
     /// Environment.
     #[arg(long, value_name = "NAME", default_value = "production")]
     pub env: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -167,6 +182,9 @@ pub struct HoldArgs {
     /// Why, for the log.
     #[arg(long, default_value = "no reason was given")]
     pub reason: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -184,6 +202,9 @@ pub struct ReleaseArgs {
     /// Environment.
     #[arg(long, value_name = "NAME", default_value = "production")]
     pub env: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -198,6 +219,9 @@ pub struct SkipArgs {
     /// Why, for the log: nobody saw the stage succeed.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub reason: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,
@@ -212,6 +236,9 @@ pub struct AbortArgs {
     /// Why, for the log.
     #[arg(long, default_value = "no reason was given")]
     pub reason: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the world, when no server is running.
     #[command(flatten)]
     pub world: World,

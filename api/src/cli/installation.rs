@@ -60,6 +60,9 @@ pub struct AppAddArgs {
     /// Where the state of each run is reported to.
     #[command(flatten)]
     pub forge: ForgeArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where the state of each run is reported to.
@@ -121,6 +124,9 @@ pub struct AppNameArgs {
     /// The app.
     #[arg(value_name = "APP")]
     pub app: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How a list is printed.
@@ -166,6 +172,9 @@ pub struct TokenCreateArgs {
     /// For how long: 90d, 12h. Default: until it is revoked.
     #[arg(long, value_name = "TIME")]
     pub expires_in: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 const CREATE_HELP: &str = "\
@@ -209,4 +218,7 @@ pub struct TokenRevokeArgs {
     /// Its label, or its id.
     #[arg(value_name = "TOKEN")]
     pub token: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -64,6 +64,9 @@ pub struct SecretSetArgs {
     /// Read the value from this file.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub from_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// List the secrets of an app.
@@ -89,6 +92,9 @@ pub struct SecretRmArgs {
     /// The one of this environment alone. Default: the one of the whole app.
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Keep every value of a file.
@@ -103,6 +109,9 @@ pub struct SecretImportArgs {
     /// Only in this environment.
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Seal everything with another key.
@@ -111,4 +120,7 @@ pub struct SecretRekeyArgs {
     /// File of the new key; it is made when it is not there. The old one is left as it is.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub new_key: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -19,14 +19,17 @@ pub async fn run(global: &Global, command: AppCommand) -> Result<u8, Fault> {
     let installation = Installation::open(global).await?;
     match command {
         AppCommand::Add(args) => {
-            let app = checked("app", &args.app)?;
+            let (app, json) = (checked("app", &args.app)?, args.json);
             let request = request_of(*args)?;
             let is_fetched = request.git.is_some();
             let forge = request.forge.as_ref().map_or("FORGE", |forge| forge.kind.name());
             let secret = request.webhook_secret.clone().unwrap_or_else(|| "WEBHOOK_SECRET".into());
             installation.register(&app, request).await?;
-            stdout::line(&format!("{app} is registered"))?;
-            if is_fetched {
+            match json {
+                true => stdout::json(&serde_json::json!({ "app": app, "registered": true }))?,
+                false => stdout::line(&format!("{app} is registered"))?,
+            }
+            if is_fetched && !json {
                 said(&format!(
                     "next: `landfall secret set {app} {secret}`, and a webhook at the forge to \
                      POST /v1/hooks/{forge}/{app}, of the type application/json, signed with that secret"
@@ -60,10 +63,13 @@ pub async fn run(global: &Global, command: AppCommand) -> Result<u8, Fault> {
         },
         AppCommand::Rm(args) => {
             installation.remove_app(&args.app).await?;
-            stdout::line(&format!(
-                "{} is not registered any more; what it serves goes on serving",
-                args.app
-            ))?;
+            match args.json {
+                true => stdout::json(&serde_json::json!({ "app": args.app, "registered": false }))?,
+                false => stdout::line(&format!(
+                    "{} is not registered any more; what it serves goes on serving",
+                    args.app
+                ))?,
+            }
         }
     }
     Ok(0)

@@ -80,8 +80,8 @@ pub enum LaneChange {
 ///
 /// [`Fault`] when it is not known, or can't be recorded.
 pub async fn pause(global: &Global, args: PauseArgs) -> Result<u8, Fault> {
-    let PauseArgs { app, env, reason, world } = args;
-    change(global, &world, &app, &env, LaneChange::Pause { reason }).await
+    let PauseArgs { app, env, reason, json, world } = args;
+    change(global, &world, &app, &env, json, LaneChange::Pause { reason }).await
 }
 
 /// Resumes an app.
@@ -90,8 +90,8 @@ pub async fn pause(global: &Global, args: PauseArgs) -> Result<u8, Fault> {
 ///
 /// As [`pause`].
 pub async fn resume(global: &Global, args: ResumeArgs) -> Result<u8, Fault> {
-    let ResumeArgs { app, env, world } = args;
-    change(global, &world, &app, &env, LaneChange::Resume).await
+    let ResumeArgs { app, env, json, world } = args;
+    change(global, &world, &app, &env, json, LaneChange::Resume).await
 }
 
 /// Holds a commit.
@@ -100,8 +100,8 @@ pub async fn resume(global: &Global, args: ResumeArgs) -> Result<u8, Fault> {
 ///
 /// As [`pause`].
 pub async fn hold(global: &Global, args: HoldArgs) -> Result<u8, Fault> {
-    let HoldArgs { app, commit, env, reason, world } = args;
-    change(global, &world, &app, &env, LaneChange::Hold { commit, reason }).await
+    let HoldArgs { app, commit, env, reason, json, world } = args;
+    change(global, &world, &app, &env, json, LaneChange::Hold { commit, reason }).await
 }
 
 /// Releases a held commit.
@@ -110,8 +110,8 @@ pub async fn hold(global: &Global, args: HoldArgs) -> Result<u8, Fault> {
 ///
 /// As [`pause`].
 pub async fn release(global: &Global, args: ReleaseArgs) -> Result<u8, Fault> {
-    let ReleaseArgs { app, commit, env, world } = args;
-    change(global, &world, &app, &env, LaneChange::Release { commit }).await
+    let ReleaseArgs { app, commit, env, json, world } = args;
+    change(global, &world, &app, &env, json, LaneChange::Release { commit }).await
 }
 
 async fn change(
@@ -119,13 +119,22 @@ async fn change(
     world: &crate::cli::World,
     app: &str,
     env: &str,
+    json: bool,
     change: LaneChange,
 ) -> Result<u8, Fault> {
     let id = LaneId { app: checked("app", app)?, env: checked("environment", env)? };
     let access = Access::open(global, world).await?;
     let lane = access.change_lane(&id, change).await;
     access.close().await;
-    standing(&id, &lane?).iter().try_for_each(|line| stdout::line(line))?;
+    let lane = lane?;
+    match json {
+        true => {
+            let LaneId { app, env } = &id;
+            let (paused, held) = (&lane.paused, &lane.held);
+            stdout::json(&serde_json::json!({ "app": app, "env": env, "paused": paused, "held": held }))?;
+        }
+        false => standing(&id, &lane).iter().try_for_each(|line| stdout::line(line))?,
+    }
     Ok(0)
 }
 

@@ -25,7 +25,13 @@ pub enum Request {
 /// # Errors
 ///
 /// [`Fault::Refused`] when the rules say no; [`Fault`] when the run can't be reached.
-pub async fn run(global: &Global, world: &World, name: &str, request: Request) -> Result<u8, Fault> {
+pub async fn run(
+    global: &Global,
+    world: &World,
+    name: &str,
+    json: bool,
+    request: Request,
+) -> Result<u8, Fault> {
     let access = Access::open(global, world).await?;
     let asked = async {
         let run_id = access.resolve(name).await?;
@@ -40,9 +46,13 @@ pub async fn run(global: &Global, world: &World, name: &str, request: Request) -
     let asked = asked.await;
     if let (Ok(run_id), true) = (&asked, access.is_server()) {
         let flags = global.flags();
+        if json {
+            stdout::json(&serde_json::json!({ "run": run_id, "recorded": true }))?;
+            return Ok(0);
+        }
         stdout::line(&format!("recorded; `landfall show {}{flags}` tells how it goes on", run_id.short()))?;
         return Ok(0);
     }
     // How the run ends is told, and is not what was asked for here.
-    access.see_through(asked, false, &global.flags()).await.map(|_| 0)
+    access.see_through(asked, json, &global.flags()).await.map(|_| 0)
 }

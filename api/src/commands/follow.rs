@@ -27,6 +27,20 @@ const INDENT: &str = "      │ ";
 /// Asks for the end of the run that is followed.
 pub type Cancel<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<(), Fault>> + Send + Sync);
 
+/// How a run is followed.
+pub struct Following<'a> {
+    /// The last event that is known to be there: a run that was parked may go on again, and is followed past that.
+    pub known_seq: u64,
+    /// Prints events as JSON.
+    pub json: bool,
+    /// Added to the commands that are named, so that they find the same log.
+    pub flags: &'a str,
+    /// What Ctrl-C asks for first. None: it leaves at once, and the run goes on.
+    pub cancel: Option<Cancel<'a>>,
+    /// The feed is what was recorded so far: where it ends, everything is told.
+    pub is_record: bool,
+}
+
 /// How the following ended.
 #[derive(Debug)]
 pub enum Followed {
@@ -47,22 +61,14 @@ enum Form {
 
 /// Follows a run to where nothing more happens without a person, then sums it up.
 ///
-/// The feed tells the history first, into a picture that is empty. A run that was parked may go on again: it is followed
-/// past `known_seq`, the last event that is known to be there. `flags` are added to the commands that are named, so that
-/// they find the same log.
+/// The feed tells the history first, into a picture that has none of it.
 ///
 /// # Errors
 ///
 /// [`Fault`] when the feed breaks off.
-pub async fn follow(
-    mut feed: Feed,
-    picture: Picture,
-    known_seq: u64,
-    json: bool,
-    flags: &str,
-    cancel: Cancel<'_>,
-) -> Result<Followed, Fault> {
-    let mut shown = Shown::begin(picture, json);
+pub async fn follow(mut feed: Feed, picture: Picture, following: Following<'_>) -> Result<Followed, Fault> {
+    let Following { known_seq, json, flags, cancel, is_record } = following;
+    let mut shown = Shown::begin(picture, json, flags);
     let mut frames = tokio::time::interval(Duration::from_millis(FRAME_MS));
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut cancelling: Option<BoxFuture<'_, Result<(), Fault>>> = None;
@@ -73,9 +79,7 @@ pub async fn follow(
         tokio::select! {
             biased;
             Some(()) = interrupts.recv() => {
-                if is_cancelled {
-                    break Ok(false);
-                }
+                let Some(cancel) = cancel.filter(|_| !is_cancelled) else { break Ok(false) };
                 is_cancelled = true;
                 shown.say("cancelling the run; Ctrl-C again leaves at once");
                 cancelling = Some(cancel());
@@ -96,6 +100,7 @@ pub async fn follow(
                     }
                 }
                 Some(Err(fault)) => break Err(fault),
+                None if is_record => break Ok(true),
                 None => break Err(Fault::unavailable(
                     "the run went out of sight before its end; `landfall show last` tells how it stands",
                     "no more events came",
@@ -130,8 +135,9 @@ struct Shown {
 }
 
 impl Shown {
-    fn begin(picture: Picture, json: bool) -> Self {
-        let drawn = || Screen::open().map_or_else(|| Form::Lines(Box::default()), Form::Screen);
+    fn begin(picture: Picture, json: bool, flags: &str) -> Self {
+        let lines = || EventLines::new().with_flags(flags).with_usual(picture.usual.clone());
+        let drawn = || Screen::open().map_or_else(|| Form::Lines(Box::new(lines())), Form::Screen);
         let form = if json { Form::Json } else { drawn() };
         Self { picture, form }
     }
@@ -155,7 +161,8 @@ impl Shown {
             (Form::Screen(_) | Form::Silent, _) | (Form::Json, Happening::Line(_)) => Ok(()),
             (Form::Json, Happening::Event(envelope)) => stdout::json(&envelope),
             (Form::Lines(lines), Happening::Event(envelope)) => {
-                lines.tell(&envelope).iter().try_for_each(|line| stdout::line(line))
+                let colour = colour_on(&std::io::stdout());
+                lines.tell(&envelope).iter().try_for_each(|line| stdout::line(&line.paint(colour)))
             }
             (Form::Lines(_), Happening::Line(line)) => stdout::line(&format!("{INDENT}{}", harmless(&line))),
         }

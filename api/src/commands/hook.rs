@@ -42,7 +42,7 @@ pub fn run(args: HookArgs) -> Result<u8, Fault> {
     let updates = lines.iter().filter_map(|line| Update::parse(line)).collect();
     let mut out = io::stdout().lock();
     let show = |line: &str| {
-        writeln!(out, "{line}")?;
+        out.write_all(line.as_bytes())?;
         out.flush()
     };
     match say_to_server(&socket, push, updates, show) {

@@ -4,6 +4,8 @@ pub mod app;
 pub mod backup;
 pub mod control;
 pub mod decide;
+pub mod definition;
+pub mod doctor;
 pub mod export;
 pub mod feed;
 pub mod follow;
@@ -58,15 +60,20 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Export(args) => export::run(&global, args).await,
         Command::Cancel(args) => {
-            decide::run(&global, &args.world, &args.run, Request::Cancel(args.reason)).await
+            decide::run(&global, &args.world, &args.run, args.json, Request::Cancel(args.reason)).await
         }
         Command::Retry(args) => match args.from {
             Some(from) => control::rerun(&global, args, from).await,
-            None => decide::run(&global, &args.world, &args.run, Request::Resolve(Decision::Retry)).await,
+            None => {
+                decide::run(&global, &args.world, &args.run, args.json, Request::Resolve(Decision::Retry))
+                    .await
+            }
         },
-        Command::Approve(args) => decide::run(&global, &args.world, &args.run, Request::Approve).await,
+        Command::Approve(args) => {
+            decide::run(&global, &args.world, &args.run, args.json, Request::Approve).await
+        }
         Command::Reject(args) => {
-            decide::run(&global, &args.world, &args.run, Request::Reject(args.reason)).await
+            decide::run(&global, &args.world, &args.run, args.json, Request::Reject(args.reason)).await
         }
         Command::Promote(args) => control::promote(&global, args).await,
         Command::Pause(args) => control::pause(&global, args).await,
@@ -75,11 +82,11 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Release(args) => control::release(&global, args).await,
         Command::Skip(args) => {
             let decision = Decision::Skip { reason: args.reason };
-            decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await
+            decide::run(&global, &args.world, &args.run, args.json, Request::Resolve(decision)).await
         }
         Command::Abort(args) => {
             let decision = Decision::Abort { reason: args.reason };
-            decide::run(&global, &args.world, &args.run, Request::Resolve(decision)).await
+            decide::run(&global, &args.world, &args.run, args.json, Request::Resolve(decision)).await
         }
         Command::Rollback(args) => rollback::run(&global, args).await,
         Command::App(args) => app::run(&global, args.command).await,
@@ -90,6 +97,9 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Backup(args) => backup::run(&global, args).await,
         Command::Restore(args) => restore::run(&global, args).await,
         Command::Proxy(args) => proxy::run(args).await,
+        Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Completions(args) => definition::completions(&args),
+        Command::Man(args) => definition::man(&args),
         Command::Version(args) => version::run(args).await,
         Command::Help(args) => help::run(&args),
     }

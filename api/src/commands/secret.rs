@@ -53,10 +53,20 @@ pub async fn run(global: &Global, args: SecretArgs) -> Result<u8, Fault> {
         SecretCommand::Rm(args) => {
             let scope = scope(&args.app, args.env.as_deref())?;
             open().await?.remove(&scope, &args.name).await?;
-            stdout::line(&format!("{} is taken away from {scope}; containers that run keep it", args.name))?;
+            match args.json {
+                true => told(&scope, &args.name, false)?,
+                false => {
+                    let name = &args.name;
+                    stdout::line(&format!("{name} is taken away from {scope}; containers that run keep it"))?;
+                }
+            }
         }
         SecretCommand::Rekey(args) => {
             let count = open().await?.rekey(&args.new_key)?;
+            if args.json {
+                stdout::json(&serde_json::json!({ "sealed": count, "key": args.new_key }))?;
+                return Ok(0);
+            }
             stdout::line(&format!(
                 "{count} secrets are sealed with the key in {}, and no other opens them: put it in the place of the old \
                  one, or name it by --vault-key from now on",
@@ -75,7 +85,12 @@ async fn set(open: impl AsyncFn() -> Result<Keeper, Fault>, args: SecretSetArgs)
     let value = value_of(&args.name, args.from_file.as_deref())?;
     check_value(&value).map_err(unfit)?;
     keeper.set(&scope, &args.name, &value).await?;
-    stdout::line(&format!("{} is set for {scope}; the next stage that begins has it", args.name))?;
+    match args.json {
+        true => told(&scope, &args.name, true)?,
+        false => {
+            stdout::line(&format!("{} is set for {scope}; the next stage that begins has it", args.name))?
+        }
+    }
     warn_when_short(&args.name, &value);
     Ok(())
 }
@@ -95,11 +110,20 @@ async fn import(open: impl AsyncFn() -> Result<Keeper, Fault>, args: SecretImpor
     let keeper = open().await?;
     for (name, value) in &values {
         keeper.set(&scope, name, value).await?;
-        stdout::line(&format!("{name} is set for {scope}"))?;
+        match args.json {
+            true => told(&scope, name, true)?,
+            false => stdout::line(&format!("{name} is set for {scope}"))?,
+        }
         warn_when_short(name, value);
     }
     said(&format!("{} are kept; remove {} now", values.len(), args.env_file.display()));
     Ok(())
+}
+
+/// Tells as JSON whether a secret is set now. Its value is told nobody.
+fn told(scope: &Scope, name: &str, set: bool) -> Result<(), Fault> {
+    let Scope { app, env } = scope;
+    stdout::json(&serde_json::json!({ "app": app, "env": env, "name": name, "set": set }))
 }
 
 /// A way to the vault.

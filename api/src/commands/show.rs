@@ -14,6 +14,7 @@ use super::source::Source;
 use super::stdout;
 use crate::cli::{Global, ShowArgs};
 use crate::fault::Fault;
+use crate::picture::guesses::said;
 use crate::picture::model::Picture;
 use crate::picture::text::harmless;
 use crate::picture::words::counts;
@@ -137,6 +138,7 @@ fn facts(picture: &Picture, run: &Run, events: &[Envelope], now_ms: u64) -> Vec<
             .and_then(|undone| undone.hold.as_ref())
             .map(|hold| format!("the commit is not deployed again without --release-hold: {}", hold.reason)),
     );
+    facts.extend(picture.guesses.iter().map(|guess| ("guessed", said(guess))));
     facts.extend(picture.notices.iter().map(|notice| ("notice", notice.clone())));
     facts
 }

@@ -22,6 +22,7 @@ use crate::data_dir::{TOKEN_VARIABLE, Token, default_path};
 use crate::fault::Fault;
 use crate::limits::LimitArgs;
 use crate::server::AppLine;
+use crate::usual::{Usual, usual_ms};
 
 /// How many runs are looked through at a time when one is looked for by a part of its id.
 const PAGE: usize = 1_000;
@@ -174,6 +175,19 @@ impl Source {
             Self::Server(client) => client.server().await.ok().map(|server| server.run_events_max),
         };
         told.unwrap_or(Limits::default().run_events_max)
+    }
+
+    /// Returns how long the steps of a run's lane take as a rule. A run is worth showing without.
+    pub async fn usual(&self, lane: &LaneId, run_id: RunId) -> Usual {
+        match self {
+            Self::Folder { log, .. } => usual_ms(log.as_ref(), lane, Some(run_id)).await.unwrap_or_default(),
+            Self::Server(client) => client.usual(lane).await.unwrap_or_default(),
+        }
+    }
+
+    /// Tells whether what happens from now on is not seen: nothing is, in a folder that no server has.
+    pub const fn is_record(&self) -> bool {
+        matches!(self, Self::Folder { .. })
     }
 
     /// Returns what an attempt printed so far, line by line; nothing where it can't be read.

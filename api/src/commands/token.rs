@@ -25,6 +25,10 @@ pub async fn run(global: &Global, command: TokenCommand) -> Result<u8, Fault> {
                 expires_in: args.expires_in,
             };
             let made = installation.create_token(request).await?;
+            if args.json {
+                stdout::json(&serde_json::json!({ "id": made.id, "token": made.token }))?;
+                return Ok(0);
+            }
             // Alone on its line, so that a script can take it.
             stdout::line(&made.token)?;
             super::world::said(&format!(
@@ -49,7 +53,12 @@ pub async fn run(global: &Global, command: TokenCommand) -> Result<u8, Fault> {
                 .filter(|token| token.label == args.token || token.id.to_string() == args.token)
                 .collect();
             match found.as_slice() {
-                [one] => installation.revoke_token(one.id).await?,
+                [one] => {
+                    installation.revoke_token(one.id).await?;
+                    if args.json {
+                        stdout::json(&serde_json::json!({ "id": one.id, "revoked": true }))?;
+                    }
+                }
                 [] => {
                     return Err(Fault::NotFound(format!(
                         "there is no token {:?}; `landfall token list` has them",

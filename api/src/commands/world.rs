@@ -14,7 +14,7 @@ use landfall_engine::{Engine, Limits, Promotion};
 
 use super::control::LaneChange;
 use super::feed::{Events, Feed, feed};
-use super::follow::{Followed, exit_code, follow};
+use super::follow::{Followed, Following, exit_code, follow};
 use super::source::{data_folder, named_server, resolve};
 use super::through::{self, ServerOutputs};
 use crate::cli::{Global, World};
@@ -27,9 +27,10 @@ use crate::picture::screen::say;
 use crate::server::{
     HoldRequest, LaneRequest, PromoteRequest, RetryRequest, RollbackRequest, TriggerName, TriggerRequest,
 };
+use crate::usual::{Usual, usual_ms};
 
 /// The exit code for a run that was left while it went on, as the shell has it for Ctrl-C.
-const LEFT: u8 = 130;
+pub const LEFT: u8 = 130;
 
 /// A way to change runs.
 #[derive(Debug)]
@@ -297,9 +298,25 @@ impl Access {
 
     async fn show(&self, run_id: RunId, json: bool, flags: &str) -> Result<Followed, Fault> {
         let cancel = || -> BoxFuture<'_, _> { self.cancel(run_id, "Ctrl-C").boxed() };
-        let known_seq = self.known_seq(run_id).await?;
-        let picture = Picture { run_events_max: self.run_events_max().await, ..Picture::default() };
-        follow(self.feed(run_id), picture, known_seq, json, flags, &cancel).await
+        let (known_seq, lane) = self.known(run_id).await?;
+        let usual = match lane {
+            Some(lane) => self.usual(&lane, run_id).await,
+            None => Usual::default(),
+        };
+        let run_events_max = self.run_events_max().await;
+        let picture = Picture { run_events_max, usual, ..Picture::default() };
+        let following = Following { known_seq, json, flags, cancel: Some(&cancel), is_record: false };
+        follow(self.feed(run_id), picture, following).await
+    }
+
+    /// Returns how long the steps of a lane take as a rule. A run is worth following without.
+    async fn usual(&self, lane: &LaneId, run_id: RunId) -> Usual {
+        match self {
+            Self::Here { landfall, .. } => {
+                usual_ms(landfall.engine.store().as_ref(), lane, Some(run_id)).await.unwrap_or_default()
+            }
+            Self::Server(client) => client.usual(lane).await.unwrap_or_default(),
+        }
     }
 
     /// Returns how long a run may become. It decides what is offered, not what is taken: the run is not left unfollowed
@@ -314,12 +331,13 @@ impl Access {
         }
     }
 
-    /// Returns the place of the last event that is recorded.
-    async fn known_seq(&self, run_id: RunId) -> Result<u64, Fault> {
-        match self {
-            Self::Here { landfall, .. } => Ok(landfall.engine.run(run_id).await?.map_or(0, |run| run.seq)),
-            Self::Server(client) => Ok(client.run(run_id).await?.run.map_or(0, |run| run.seq)),
-        }
+    /// Returns the place of the last event that is recorded, and the lane of the run.
+    async fn known(&self, run_id: RunId) -> Result<(u64, Option<LaneId>), Fault> {
+        let run = match self {
+            Self::Here { landfall, .. } => landfall.engine.run(run_id).await?,
+            Self::Server(client) => client.run(run_id).await?.run,
+        };
+        Ok(run.map_or((0, None), |run| (run.seq, Some(run.lane))))
     }
 
     fn feed(&self, run_id: RunId) -> Feed {

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -65,7 +66,8 @@ pub(super) async fn relay(app: &Arc<App>, admitted: Admitted) -> Result<Response
     };
     tokio::spawn(log_complaints(stderr, admitted.path_info));
     // On its own, so that it goes on when this request is dropped.
-    let feeding = feed(admitted.body, stdin);
+    let shows_progress = push.as_ref().map(|push| Arc::clone(&push.shows_progress));
+    let feeding = feed(admitted.body, stdin, shows_progress);
     let (chunks, body) = mpsc::channel(CHUNKS_MAX);
     let (heads, head) = tokio::sync::oneshot::channel();
     let answering = answer(child, stdout, heads, chunks, push);
@@ -147,7 +149,7 @@ fn settings(hooks: &Path) -> Vec<(String, OsString)> {
 }
 
 /// Hands the request's body to git. Ends early when the client does, which ends git, too.
-async fn feed(body: Body, mut stdin: ChildStdin) {
+async fn feed(body: Body, mut stdin: ChildStdin, mut shows_progress: Option<Arc<AtomicBool>>) {
     let mut chunks = body.into_data_stream();
     loop {
         let chunk = match tokio::time::timeout(SEND_IDLE_TIMEOUT, chunks.next()).await {
@@ -162,11 +164,28 @@ async fn feed(body: Body, mut stdin: ChildStdin) {
                 break;
             }
         };
+        // Before git has it, and with it can call the hook that asks.
+        if let Some(shows_progress) = shows_progress.take() {
+            shows_progress.store(wants_progress(&chunk), Ordering::Release);
+        }
         if stdin.write_all(&chunk).await.is_err() {
             // Git has read all it wants.
             break;
         }
     }
+}
+
+/// Tells whether a git that pushes shows progress, by what its first line says that it can. A git without a terminal asks
+/// for quiet; of one whose first line is cut off it is not known, and nothing is drawn over.
+fn wants_progress(start: &[u8]) -> bool {
+    let length = start.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
+    let length = length.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+    let Some(line) = length.and_then(|length| start.get(4..length)) else { return false };
+    let Some(nul) = line.iter().position(|byte| *byte == 0) else { return false };
+    let abilities = String::from_utf8_lossy(&line[nul + 1..]);
+    let mut abilities = abilities.split_ascii_whitespace();
+    abilities.clone().any(|ability| ability == "side-band-64k")
+        && !abilities.any(|ability| ability == "quiet")
 }
 
 /// What stands before the body of git's answer.
@@ -291,6 +310,21 @@ mod tests {
         assert_eq!(head.status, StatusCode::FORBIDDEN);
         assert_eq!(head.headers["content-type"], "text/plain");
         assert_eq!(answer, b"body");
+    }
+
+    #[test]
+    fn a_git_without_a_terminal_asks_for_quiet_and_is_shown_no_progress() {
+        let line = |abilities: &str| {
+            let text = format!("{} {} refs/heads/main\0{abilities}", "0".repeat(40), "1".repeat(40));
+            format!("{:04x}{text}0000PACK", text.len() + 4)
+        };
+        let can = " report-status-v2 side-band-64k object-format=sha1 agent=git/2.39.5";
+        assert!(wants_progress(line(can).as_bytes()));
+        assert!(!wants_progress(line(&format!("{can} quiet")).as_bytes()));
+        assert!(!wants_progress(line(" report-status quietly").as_bytes()));
+        for cut in ["", "00", "0000", "zzzz", &line(can)[..60]] {
+            assert!(!wants_progress(cut.as_bytes()), "{cut:?}");
+        }
     }
 
     #[tokio::test]

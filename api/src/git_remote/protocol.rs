@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! hook ──▶ one line: {"push": id, "updates": [{"old", "new", "reference"}]}
-//! hook ◀── lines for the pusher, as JSON strings; at the end the hook's exit code, as a number
+//! hook ◀── lines for the pusher, as JSON strings, those that the next one is written over in brackets;
+//!          at the end the hook's exit code, as a number
 //! ```
 //!
 //! The id of the push is a secret between the server and the git that it started: no one else's hook is heard.
@@ -50,6 +51,8 @@ pub(super) struct Report {
 pub enum Told {
     /// A line for the pusher.
     Line(String),
+    /// A line that the next one is written over.
+    Passing(String),
     /// The end: the hook's exit code.
     Exit(u8),
 }
@@ -59,6 +62,7 @@ impl Told {
         match self {
             // A string has no line end of its own in JSON.
             Self::Line(line) => format!("{}\n", serde_json::Value::from(line.as_str())),
+            Self::Passing(line) => format!("{}\n", serde_json::Value::from(vec![line.as_str()])),
             Self::Exit(code) => format!("{code}\n"),
         }
     }
@@ -66,12 +70,13 @@ impl Told {
     pub(super) fn from_wire(line: &str) -> io::Result<Self> {
         serde_json::from_str(line)
             .map(Self::Line)
+            .or_else(|_| serde_json::from_str(line).map(|[line]: [String; 1]| Self::Passing(line)))
             .or_else(|_| serde_json::from_str(line).map(Self::Exit))
             .map_err(io::Error::other)
     }
 }
 
-/// Tells the server what was pushed, and `show`s each line that it answers with. Returns the exit code.
+/// Tells the server what was pushed, and `show`s each line that it answers with, its end with it. Returns the exit code.
 ///
 /// # Errors
 ///
@@ -88,7 +93,9 @@ pub fn say_to_server(
     stream.write_all(&report)?;
     for line in BufReader::new(stream).lines() {
         match Told::from_wire(&line?)? {
-            Told::Line(line) => show(&line)?,
+            Told::Line(line) => show(&(line + "\n"))?,
+            // Git puts its `remote: ` before what follows a carriage return, too, and clears what stood there.
+            Told::Passing(line) => show(&(line + "\r"))?,
             Told::Exit(code) => return Ok(code),
         }
     }
@@ -101,8 +108,13 @@ mod tests {
 
     #[test]
     fn what_is_told_arrives_as_it_was_said() {
-        for told in [Told::Line("a \"b\"\nc ✓".into()), Told::Line("1".into()), Told::Exit(0), Told::Exit(1)]
-        {
+        for told in [
+            Told::Line("a \"b\"\nc ✓".into()),
+            Told::Line("1".into()),
+            Told::Passing("…".into()),
+            Told::Exit(0),
+            Told::Exit(1),
+        ] {
             let wire = told.to_wire();
             assert_eq!(wire.matches('\n').count(), 1, "{wire:?}");
             assert_eq!(Told::from_wire(wire.trim_end()).unwrap(), told);

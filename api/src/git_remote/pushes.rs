@@ -1,6 +1,7 @@
 //! The pushes that are going on: who pushes where, and whether they still listen.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ pub(super) struct Push {
     pub(super) actor: String,
     /// Cancelled once nobody listens any more.
     pub(super) gone: CancellationToken,
+    /// Set once its git has said that it shows progress, which it does on a terminal.
+    pub(super) shows_progress: Arc<AtomicBool>,
 }
 
 /// The pushes that are going on, by an id that only this process and its hooks know.
@@ -28,9 +31,16 @@ impl Pushes {
     pub(super) fn begin(self: &Arc<Self>, app: &str, actor: &str) -> PushGuard {
         let id = Uuid::new_v4();
         let gone = CancellationToken::new();
-        let push = Push { id, app: app.to_owned(), actor: actor.to_owned(), gone: gone.clone() };
+        let shows_progress = Arc::<AtomicBool>::default();
+        let push = Push {
+            id,
+            app: app.to_owned(),
+            actor: actor.to_owned(),
+            gone: gone.clone(),
+            shows_progress: Arc::clone(&shows_progress),
+        };
         self.lock().insert(id, push);
-        PushGuard { pushes: Arc::clone(self), id, gone }
+        PushGuard { pushes: Arc::clone(self), id, gone, shows_progress }
     }
 
     /// Returns the push of this id, if it is going on.
@@ -51,6 +61,8 @@ pub(super) struct PushGuard {
     pub(super) id: Uuid,
     /// To be cancelled once nobody listens any more.
     pub(super) gone: CancellationToken,
+    /// To be set once its git has said that it shows progress.
+    pub(super) shows_progress: Arc<AtomicBool>,
 }
 
 impl Drop for PushGuard {

@@ -1,30 +1,44 @@
 //! What a push leads to: for each branch a run, or the reason why there is none, told to whoever pushed.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use landfall_engine::core::command::{Push as Trigger, Rejected};
+use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{LaneId, hold_in_words};
-use landfall_engine::core::run::RunId;
+use landfall_engine::core::run::{Run, RunId, RunState};
 use landfall_engine::core::settings::Settings;
-use landfall_engine::ports::AppendError;
+use landfall_engine::ports::{AppendError, Clock, SystemClock};
 use landfall_engine::{Engine, EngineError};
 use landfall_stages::config::{self, CONFIG_FILE, PYPROJECT_FILE};
 use landfall_stages::git::{self, GitError};
 use tokio::sync::mpsc::Sender;
 use tokio::time::error::Elapsed;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::destination::destination;
 use super::heads::{READ_TIMEOUT, head};
 use super::protocol::{Told, Update};
 use super::pushes::Push;
 use super::waiting::{Late, forget_deleted};
+use crate::commands::feed::{Feed, Happening, feed};
 use crate::error::ApiError;
+use crate::fault::Fault;
 use crate::lines::EventLines;
+use crate::picture::text::{Line, Tone};
 use crate::server::{App, bare_repository};
 use crate::sources::Goes;
 use crate::sources::refs::Reference;
+use crate::usual::{Usual, usual_ms};
+
+/// How often what goes on is written over: often enough to see that it does, seldom enough for a slow line.
+const BEAT: Duration = Duration::from_millis(500);
+/// How wide that may be: a line that wraps can't be written over, and git's `remote: ` stands before it.
+const PASSING_COLUMNS: usize = 71;
 
 /// How pushes are named in the log.
 pub(super) const TRIGGER: &str = "git push";
@@ -42,7 +56,7 @@ pub(super) async fn tell(app: &App, push: &Push, updates: Vec<Update>, lines: Se
         runs.extend(answer.run.map(|run| (update.reference, run)));
     }
     tokio::select! {
-        () = follow(app, said, &runs, &lines) => {}
+        () = follow(app, push, said, &runs, &lines) => {}
         () = push.gone.cancelled() => tracing::info!(app = push.app, "the pusher hung up; the runs go on"),
         () = app.stop.cancelled() => {
             let line = "landfall: the server is stopping; the run goes on when it is back";
@@ -322,34 +336,131 @@ pub(crate) async fn environment_of(
 }
 
 /// Tells what is to be said, then of runs until each is settled.
-async fn follow(app: &App, said: Vec<String>, runs: &[(String, RunId)], lines: &Sender<Told>) {
+async fn follow(app: &App, push: &Push, said: Vec<String>, runs: &[(String, RunId)], lines: &Sender<Told>) {
+    // Two runs would write over each other.
+    let moves = runs.len() == 1 && push.shows_progress.load(Ordering::Acquire);
     let streams = runs.iter().map(|(reference, run)| {
         let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
         let label = if runs.len() > 1 { format!("{branch}: ") } else { String::new() };
-        tale(&app.engine, *run).map(move |line| format!("{label}{line}")).boxed()
+        tale(app, *run, moves).map(move |told| match told {
+            Told::Line(line) => Told::Line(format!("{label}{line}")),
+            told => told,
+        })
     });
-    let mut all = stream::iter(said).chain(stream::select_all(streams));
-    while let Some(line) = all.next().await {
-        if lines.send(Told::Line(line)).await.is_err() {
+    let mut all = stream::iter(said.into_iter().map(Told::Line)).chain(stream::select_all(streams));
+    while let Some(told) = all.next().await {
+        if lines.send(told).await.is_err() {
             return;
         }
     }
 }
 
-/// Returns a run line by line, until it is settled.
-fn tale(engine: &Engine, run: RunId) -> BoxStream<'static, String> {
-    let seed = (engine.watch(run), EventLines::new());
-    let batches = stream::unfold(seed, |(mut events, mut teller)| async move {
-        if teller.is_settled() {
+/// A run that is told until it is settled.
+struct Tale {
+    feed: Feed,
+    teller: EventLines,
+    /// Beats while what goes on is written over and over. None: it is not.
+    beats: Option<Interval>,
+    is_over: bool,
+}
+
+/// Tells a run in the lines of its picture, until it is settled.
+fn tale(app: &App, run: RunId, moves: bool) -> BoxStream<'static, Told> {
+    let (engine, outputs) = (app.engine.clone(), Arc::clone(&app.outputs));
+    let begin = async move {
+        let usual = usual_of(&engine, run).await;
+        let events = engine.watch(run).map(|event| event.map_err(Fault::from)).boxed();
+        let teller = EventLines::new().with_usual(usual);
+        match moves {
+            true => {
+                let mut beats = tokio::time::interval(BEAT);
+                beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                let teller = teller.without_beginnings();
+                Tale { feed: feed(events, outputs), teller, beats: Some(beats), is_over: false }
+            }
+            false => {
+                let feed = events.map(|event| event.map(|event| Happening::Event(Box::new(event)))).boxed();
+                Tale { feed, teller, beats: None, is_over: false }
+            }
+        }
+    };
+    let told = stream::once(begin).flat_map(|tale| {
+        stream::unfold(
+            tale,
+            |mut tale| async move { tale.next().await.map(|told| (stream::iter(told), tale)) },
+        )
+    });
+    told.flatten().boxed()
+}
+
+/// What is usual is a kindness: a log that can't be read says so by itself.
+async fn usual_of(engine: &Engine, run: RunId) -> Usual {
+    match engine.run(run).await {
+        Ok(Some(started)) => {
+            usual_ms(engine.store().as_ref(), &started.lane, Some(run)).await.unwrap_or_default()
+        }
+        _ => Usual::default(),
+    }
+}
+
+impl Tale {
+    async fn next(&mut self) -> Option<Vec<Told>> {
+        if self.is_over {
             return None;
         }
-        let lines = match events.next().await? {
-            Ok(envelope) => teller.tell(&envelope),
-            Err(error) => vec![format!("landfall: the run's log can't be read: {error}")],
+        let beat = async {
+            match &mut self.beats {
+                Some(beats) => beats.tick().await,
+                None => std::future::pending().await,
+            }
         };
-        Some((stream::iter(lines), (events, teller)))
-    });
-    batches.flatten().boxed()
+        let happening = tokio::select! {
+            biased;
+            happening = self.feed.next() => happening?,
+            _ = beat => return Some(self.passing().into_iter().collect()),
+        };
+        Some(match happening {
+            Ok(Happening::Event(envelope)) => self.event(&envelope),
+            Ok(Happening::Line(line)) => {
+                self.teller.print(&line);
+                Vec::new()
+            }
+            Err(fault) => {
+                self.is_over = true;
+                vec![Told::Line(format!("landfall: the run's log can't be read: {fault}"))]
+            }
+        })
+    }
+
+    fn event(&mut self, envelope: &Envelope) -> Vec<Told> {
+        let mut told = self.teller.tell(envelope);
+        self.is_over = self.teller.is_settled();
+        if self.is_over {
+            told.extend(self.teller.run().and_then(not_live));
+        }
+        told.iter().map(|line| Told::Line(line.paint(false))).collect()
+    }
+
+    /// What goes on, to be written over by what comes next.
+    fn passing(&self) -> Option<Told> {
+        let line = self.teller.now(SystemClock.now_ms())?;
+        Some(Told::Passing(line.cut(PASSING_COLUMNS).paint(false)))
+    }
+}
+
+/// Git has taken the commit by now, and has no way to end with another code than 0: so the last line says it.
+fn not_live(run: &Run) -> Option<Line> {
+    let how = match (run.parked(), run.state) {
+        (_, RunState::Live) => return None,
+        (Some(_), _) => "waits for a person",
+        (None, RunState::Failed) => "failed",
+        (None, RunState::RolledBack) => "was rolled back",
+        (None, _) => "waits to be approved",
+    };
+    Some(Line::new(
+        Tone::Warn,
+        format!("landfall: NOT LIVE: the run {how}; git has the commit all the same, and so ends with 0"),
+    ))
 }
 
 fn is_nothing(sha: &str) -> bool {

@@ -7,10 +7,13 @@
 //! Only `screen` touches a terminal; everything before it is compared with checked-in text.
 
 pub mod frame;
+pub mod guesses;
 pub mod model;
 pub mod screen;
 pub mod summary;
 #[cfg(test)]
-mod tests;
+mod svg;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod text;
 pub mod words;

@@ -9,12 +9,13 @@ use landfall_engine::Limits;
 use landfall_engine::audit::{cause_in_words, row_of, short_digest};
 use landfall_engine::core::event::{Envelope, Event, Found, HeldCommit, Origin};
 use landfall_engine::core::evolve::{Place, evolve};
-use landfall_engine::core::facts::{Facts, Failure};
+use landfall_engine::core::facts::{Facts, Failure, Guess};
 use landfall_engine::core::run::{Blocked, Phase, Run, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::timeline::timestamp;
 
 use super::words::{doing, fact, origin_in_words};
+use crate::usual::Usual;
 
 /// How many of the last lines of output are kept: enough to see that something moves, few enough that
 /// the eight steps stay in view.
@@ -109,6 +110,10 @@ pub struct Picture {
     pub last_ms: u64,
     /// How long the run may become before it begins no more stages.
     pub run_events_max: u64,
+    /// What the configuration did not say and the source did.
+    pub guesses: Vec<Guess>,
+    /// How long the steps take in this lane as a rule. What is not known is not shown.
+    pub usual: Usual,
 }
 
 impl Default for Picture {
@@ -124,6 +129,8 @@ impl Default for Picture {
             notices: Vec::new(),
             last_ms: 0,
             run_events_max: Limits::default().run_events_max,
+            guesses: Vec::new(),
+            usual: Usual::default(),
         }
     }
 }
@@ -328,7 +335,11 @@ impl Picture {
         let fact = fact(facts);
         match facts {
             // More of the same step is to come.
-            Facts::Checkout(_) | Facts::ReleaseCommand => self.step(stage).fact = fact,
+            Facts::Checkout(checkout) => {
+                self.guesses.clone_from(&checkout.guesses);
+                self.step(stage).fact = fact;
+            }
+            Facts::ReleaseCommand => self.step(stage).fact = fact,
             Facts::GoLive(switched) => {
                 self.address = Some(switched.address.clone());
                 self.step(stage).fact = fact;

@@ -8,12 +8,14 @@ use landfall_engine::core::stage::Stage;
 use landfall_engine::core::ways::{Way, ways_on};
 use landfall_engine::timeline::timestamp;
 
+use super::guesses;
 use super::model::{Picture, Undone};
 use super::text::{Line, Tone, harmless};
 use super::words::counts;
 
-/// How many of the last lines of a candidate or a build are shown. The whole output is in the logs.
-const EVIDENCE_MAX: usize = 20;
+/// How many of the last lines of a candidate or a build are shown: with the picture above they are one screen. The whole
+/// output is in the logs.
+const EVIDENCE_MAX: usize = 12;
 
 /// Says how the run stands: its end, or why it waits for a person.
 ///
@@ -46,7 +48,7 @@ fn live(picture: &Picture, run: &Run) -> Vec<Line> {
 }
 
 fn failed(picture: &Picture, run: &Run, flags: &str) -> Vec<Line> {
-    let mut lines = vec![verdict("Failed", Tone::Bad, run)];
+    let mut lines = verdict("Failed", Tone::Bad, run);
     lines.extend(evidence(picture, flags));
     lines.push(said("nothing was deployed: what served before still does"));
     lines.extend(held(run));
@@ -54,7 +56,7 @@ fn failed(picture: &Picture, run: &Run, flags: &str) -> Vec<Line> {
 }
 
 fn rolled_back(picture: &Picture, run: &Run, flags: &str) -> Vec<Line> {
-    let mut lines = vec![verdict("RolledBack", Tone::Warn, run)];
+    let mut lines = verdict("RolledBack", Tone::Warn, run);
     lines.extend(evidence(picture, flags));
     if let Some(Undone { serving, proof, hold }) = &picture.undone {
         let serves = match serving {
@@ -104,36 +106,79 @@ fn decision(run: &Run, way: Way, flags: &str) -> Line {
     }
 }
 
-/// Returns why a run ended red, in one line.
-fn verdict(word: &str, tone: Tone, run: &Run) -> Line {
+/// Returns why a run ended red: the first line says what is wrong, the others show it.
+fn verdict(word: &str, tone: Tone, run: &Run) -> Vec<Line> {
     let why = match &run.cause {
         Some(Cause::StageFailed { stage, reason }) => format!(" at {stage}: {reason}"),
         Some(cause) => format!(": {}", cause_in_words(cause)),
         None => ": no cause was recorded".into(),
     };
-    Line::new(tone, word).and(Tone::Plain, harmless(&why))
+    let mut why = why.lines();
+    let first = harmless(why.next().unwrap_or_default());
+    let first = Line::new(tone, word).and(Tone::Plain, first);
+    [first].into_iter().chain(why.map(printed)).collect()
 }
 
 fn command(name: &str, run: &Run, flags: &str) -> String {
     format!("landfall {name} {}{flags}", run.id.short())
 }
 
-/// Returns what the red stage left: failing tests by name, then its last lines.
+/// Returns what the red stage left: failing tests by name and what they asserted, or what a check expected and got, then
+/// its last lines; and where the rest is.
 fn evidence(picture: &Picture, flags: &str) -> Vec<Line> {
     let Some((stage, failure)) = &picture.failure else { return Vec::new() };
     let mut lines = failing_tests(failure);
     // The report says it better than the end of pytest's output does.
     if lines.is_empty() {
-        let skipped = failure.tail.len().saturating_sub(EVIDENCE_MAX);
-        let tail = failure.tail.iter().skip(skipped);
-        lines.extend(tail.map(|line| Line::new(Tone::Dim, format!("    │ {}", harmless(line)))));
+        lines.extend(expected_and_got(*stage, &failure.reason));
+        lines.extend(last(failure.tail.iter().map(String::as_str).collect()));
+    } else {
+        lines.extend(last(asserted(&failure.tail)));
     }
+    let behind = guesses::behind(&picture.guesses, *stage);
+    lines.extend(behind.map(|guess| {
+        Line::new(Tone::Warn, "  guessed, and perhaps wrong: ").and(Tone::Plain, guesses::said(guess))
+    }));
     if *stage != Stage::Checkout
         && let Some(run) = &picture.run
     {
         lines.push(hint("its whole output", format!("{} --stage {stage}", command("logs", run, flags))));
     }
     lines
+}
+
+fn last(lines: Vec<&str>) -> Vec<Line> {
+    let skipped = lines.len().saturating_sub(EVIDENCE_MAX);
+    lines.into_iter().skip(skipped).map(printed).collect()
+}
+
+/// Returns the lines by which pytest shows an assertion: the source, what it came to, and where.
+fn asserted(tail: &[String]) -> Vec<&str> {
+    let is_place = |line: &str| {
+        let mut parts = line.splitn(3, ':');
+        let (file, number) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        file.ends_with(".py") && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let lines = tail.iter().map(String::as_str);
+    lines.filter(|line| line.starts_with("E  ") || line.starts_with("> ") || is_place(line)).collect()
+}
+
+/// Returns what a check asked, what it expected and what it got, from the one line that says all three.
+fn expected_and_got(stage: Stage, reason: &str) -> Vec<Line> {
+    if !matches!(stage, Stage::Smoke | Stage::PublicSmoke) {
+        return Vec::new();
+    }
+    let reason = reason.lines().next().unwrap_or_default();
+    let Some((asked, rest)) = reason.split_once(" expected ") else { return Vec::new() };
+    let Some((expected, got)) = rest.split_once(", found ") else { return Vec::new() };
+    let pair = |what: &str, value: &str, tone| {
+        Line::new(Tone::Dim, format!("  {what:<9}")).and(tone, harmless(value))
+    };
+    vec![
+        pair("asked", asked.trim_end_matches(':'), Tone::Plain),
+        pair("expected", expected, Tone::Good),
+        pair("got", got, Tone::Bad),
+    ]
 }
 
 fn failing_tests(failure: &Failure) -> Vec<Line> {
@@ -145,7 +190,7 @@ fn failing_tests(failure: &Failure) -> Vec<Line> {
     for test in &report.first_failures {
         lines.push(Line::new(Tone::Bad, "  ✗ ").and(Tone::Plain, harmless(&test.name)));
         if !test.message.is_empty() {
-            lines.push(Line::new(Tone::Dim, format!("    │ {}", harmless(&test.message))));
+            lines.push(printed(&test.message));
         }
     }
     let shown = u32::try_from(report.first_failures.len()).unwrap_or(u32::MAX);
@@ -161,6 +206,10 @@ fn held(run: &Run) -> Option<Line> {
         Some(Cause::Held { .. }) => Some(said("deploy it all the same with --release-hold")),
         _ => None,
     }
+}
+
+fn printed(line: &str) -> Line {
+    Line::new(Tone::Dim, format!("    │ {}", harmless(line)))
 }
 
 fn said(text: &str) -> Line {

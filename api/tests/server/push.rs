@@ -29,12 +29,13 @@ async fn a_push_triggers_a_run_and_streams_its_steps_until_it_is_live() {
 
     let run = server.runs().await[0];
     for line in [
-        &format!("remote: [1] ✓ {}", &copy.git(&["rev-parse", "HEAD"]).await[..12]),
-        &format!("run {run} started (git push by ada)"),
-        "remote: [2] Run tests ...\n",
-        "remote: [2] ✓ Tests pass",
-        "remote: [7] ✓ Smoke tests pass",
-        "remote: LIVE: ",
+        &format!("remote: shop/production  {}", &copy.git(&["rev-parse", "HEAD"]).await[..12]),
+        &format!("remote: run {run}  (git push by ada)"),
+        "remote:  ✓ 1 Code pushed",
+        "remote:  ▸ 2 Run tests",
+        "remote:  ✓ 2 Run tests",
+        "remote:  ✓ 7 Smoke tests",
+        "remote: Live: shop/production serves",
         "* [new branch]      main -> main",
     ] {
         assert!(seen.contains(line), "expected {line:?} in:\n{seen}");
@@ -76,8 +77,9 @@ async fn red_tests_are_shown_to_the_pusher_and_the_push_is_accepted() {
 
     let seen = copy.push(&server.remote("shop"), &["main"]).await;
 
-    assert!(seen.contains("remote: [2] ✗ Run tests: 1 of 3 tests failed"), "{seen}");
-    assert!(seen.contains("remote: FAILED: nothing was deployed"), "{seen}");
+    assert!(seen.contains("remote: Failed at test: 1 of 3 tests failed"), "{seen}");
+    assert!(seen.contains("remote:   nothing was deployed"), "{seen}");
+    assert!(seen.contains("remote: landfall: NOT LIVE: the run failed"), "{seen}");
     assert_eq!(server.states().await, [RunState::Failed]);
     server.stop().await;
 }
@@ -190,7 +192,7 @@ async fn the_configuration_at_the_commit_says_which_branches_are_deployed() {
     let seen = copy.push(&server.remote("shop"), &["main", "main:release"]).await;
 
     assert!(seen.contains("branch main is not deployed"), "{seen}");
-    assert!(seen.contains("remote: LIVE: "), "{seen}");
+    assert!(seen.contains("remote: Live: "), "{seen}");
     assert_eq!(server.runs().await.len(), 1);
     server.stop().await;
 }
@@ -203,8 +205,8 @@ async fn several_deployed_branches_of_one_push_are_told_apart() {
 
     let seen = copy.push(&server.remote("shop"), &["main", "main:master"]).await;
 
-    assert!(seen.contains("remote: main: LIVE: "), "{seen}");
-    assert!(seen.contains("remote: master: LIVE: "), "{seen}");
+    assert!(seen.contains("remote: main: Live: "), "{seen}");
+    assert!(seen.contains("remote: master: Live: "), "{seen}");
     assert_eq!(server.states().await, [RunState::Live; 2]);
     server.stop().await;
 }
@@ -218,10 +220,7 @@ async fn a_configuration_that_can_not_be_used_is_shown_and_recorded_as_a_failed_
 
     let seen = copy.push(&server.remote("shop"), &["main"]).await;
 
-    assert!(
-        seen.contains("remote: [2] ✗ Check out the commit: landfall.toml:1:2: unknown key `tset`"),
-        "{seen}"
-    );
+    assert!(seen.contains("remote: Failed at checkout: landfall.toml:1:2: unknown key `tset`"), "{seen}");
     assert!(seen.contains("did you mean `test`?"), "{seen}");
     assert_eq!(server.states().await, [RunState::Failed]);
 
@@ -240,7 +239,7 @@ async fn a_commit_that_was_rolled_back_is_held_and_the_pusher_is_told_why() {
     server.stages.end(Stage::Smoke, Outcome::failed("GET / gave 503"));
 
     let seen = copy.push(&server.remote("shop"), &["main"]).await;
-    assert!(seen.contains("remote: ROLLED BACK: smoke failed: GET / gave 503"), "{seen}");
+    assert!(seen.contains("remote: RolledBack at smoke: GET / gave 503"), "{seen}");
     copy.push(&server.remote("shop"), &[":main"]).await;
     let seen = copy.push(&server.remote("shop"), &["main"]).await;
 
@@ -260,7 +259,7 @@ async fn a_pusher_that_hangs_up_leaves_the_run_going() {
     let mut push = copy.command(&["push", &server.remote("shop"), "main"]).process_group(0).spawn().unwrap();
     let mut seen = BufReader::new(push.stderr.take().unwrap()).lines();
     while let Some(line) = seen.next_line().await.unwrap() {
-        if line.contains("[2] Run tests ...") {
+        if line.contains("▸ 2 Run tests") {
             break;
         }
     }
@@ -328,7 +327,7 @@ async fn a_data_folder_whose_path_is_too_long_for_a_socket_takes_pushes_as_well(
 
     let seen = copy.push(&server.remote("shop"), &["main"]).await;
 
-    assert!(seen.contains("remote: LIVE: "), "{seen}");
+    assert!(seen.contains("remote: Live: "), "{seen}");
     server.stop().await;
 }
 
@@ -343,7 +342,7 @@ async fn a_server_that_stops_ends_the_streams_and_goes_on_with_the_run_when_it_i
         copy.command(&["push", &server.remote("shop"), "main"]).stdout(Stdio::null()).spawn().unwrap();
     let mut seen = BufReader::new(push.stderr.take().unwrap()).lines();
     while let Some(line) = seen.next_line().await.unwrap() {
-        if line.contains("[2] Run tests ...") {
+        if line.contains("▸ 2 Run tests") {
             break;
         }
     }

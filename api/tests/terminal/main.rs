@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod audit;
+mod definition;
+mod doctor;
 mod folder;
 mod help;
 mod keeping;

@@ -41,6 +41,15 @@ impl fmt::Debug for Login {
     }
 }
 
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { username, from, .. } => write!(f, "{username}, with the password of {from}"),
+            Self::IdentityToken(_) => f.write_str("a token in Docker's configuration"),
+        }
+    }
+}
+
 impl Login {
     /// Returns it in the form that Docker takes with a push, a pull or a build.
     pub(crate) fn for_docker(&self, host: &str) -> DockerCredentials {

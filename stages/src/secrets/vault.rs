@@ -153,6 +153,17 @@ impl Vault {
         Ok(listed)
     }
 
+    /// Returns how many secrets there are, once the key is seen to be the one that sealed them.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError`] when the file or its key can't be read, or the key is another one.
+    pub fn check(&self) -> Result<usize, VaultError> {
+        let Some(content) = self.read()? else { return Ok(0) };
+        self.key_of(&content)?;
+        Ok(content.entries.len())
+    }
+
     /// Keeps a secret, durably, in the place of the one of that name. The first one makes the key.
     ///
     /// # Errors
