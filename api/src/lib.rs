@@ -2,6 +2,7 @@
 //!
 //! - [`compose`]: a data folder opened, with its proxy, its stages and its engine.
 //! - [`server`]: the HTTP API. [`git_remote`]: `git push` over the same port.
+//! - `dashboard`: pages for people, on the same port.
 //! - [`hooks`]: deliveries of forges. [`sources`]: where commits come from, and which start a run.
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod compose;
+pub(crate) mod dashboard;
 pub mod data_dir;
 pub mod disk_watch;
 pub mod doctor;

@@ -8,6 +8,7 @@
 
 mod identity;
 mod limiter;
+pub(crate) mod session;
 mod table;
 
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ use crate::error::ApiError;
 pub(super) use identity::NewToken;
 pub(crate) use identity::{Identity, scope_name};
 pub use limiter::FailedLogins;
+pub use session::Sessions;
 
 /// The header in which a client says on whose behalf it asks; for the log, and no permission hangs on it.
 pub(crate) const ACTOR_HEADER: &str = "landfall-actor";
@@ -44,21 +46,51 @@ pub(super) async fn bearer(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let from = address(request.extensions(), request.headers());
-    let token = credentials(request.headers(), "bearer").map(str::trim).unwrap_or_default();
-    let identity = known(&app, token, from)?;
+    let (identity, signs) = whoever_asks(&app, &request)?;
     if let Some((scope, about)) = asked_for(&request) {
         identity.may(scope)?;
         is_a_run(&app, &about)?;
         may_ask(&app, &identity, about).await?;
     }
-    if let Some(name) = identity.name() {
-        // A token that was handed out signs with its own name, whatever the client says.
-        let name = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("token"));
+    if let Some(name) = signs {
+        let name = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("token"));
         request.headers_mut().insert(ACTOR_HEADER, name);
     }
     request.extensions_mut().insert(identity);
     Ok(next.run(request).await)
+}
+
+/// Returns who asks, by their token or by the cookie of a browser, and the name with which they sign, if it is settled:
+/// a token that was handed out signs with its own, whatever the client says.
+fn whoever_asks(app: &App, request: &Request) -> Result<(Identity, Option<String>), ApiError> {
+    let headers = request.headers();
+    if !headers.contains_key(header::AUTHORIZATION)
+        && let Some((session, identity)) = session::logged_in(app, headers)
+    {
+        session.meant(request.method(), headers)?;
+        let name = identity.name().map(str::to_owned).or(session.actor).unwrap_or_else(|| "dashboard".into());
+        return Ok((identity, Some(name)));
+    }
+    let token = credentials(headers, "bearer").map(str::trim).unwrap_or_default();
+    let identity = known(app, token, address(request.extensions(), headers))?;
+    let name = identity.name().map(str::to_owned);
+    Ok((identity, name))
+}
+
+/// Logs a browser in by a token, which is looked at as every other is, and returns the cookie's value.
+///
+/// # Errors
+///
+/// [`ApiError::Unauthorized`] and [`ApiError::Limited`].
+pub(crate) fn log_in(
+    app: &App,
+    token: &str,
+    name: &str,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+) -> Result<String, ApiError> {
+    let identity = known(app, token.trim(), address(extensions, headers))?;
+    Ok(app.sessions.open(&identity, plain_actor(name).map(str::to_owned), app.now_ms()))
 }
 
 /// Tells whether a request has a token that opens the whole server to be read.

@@ -10,12 +10,12 @@ use crate::error::ApiError;
 const HASH_BYTES: usize = 12;
 
 /// Returns the tag of a run whose last event this is. It covers the whole history: each hash covers the one before.
-pub(super) fn of_run(seq: u64, hash: &EventHash) -> String {
+pub(crate) fn of_run(seq: u64, hash: &EventHash) -> String {
     format!("\"{seq}-{}\"", hex(&hash.0))
 }
 
 /// Returns the tag of bytes.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     format!("\"{}\"", hex(&Sha256::digest(bytes)))
 }
 
@@ -24,7 +24,7 @@ fn hex(hash: &[u8]) -> String {
 }
 
 /// Tells whether the client has what the tag stands for: `If-None-Match`.
-pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     // A cache in between may have weakened ours; for reading, that is the same.
     tags(headers, header::IF_NONE_MATCH).any(|given| given == "*" || given.trim_start_matches("W/") == tag)
 }
@@ -34,7 +34,7 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 /// # Errors
 ///
 /// [`ApiError::Moved`] when it saw something else.
-pub(super) fn expect(headers: &HeaderMap, tag: &str) -> Result<(), ApiError> {
+pub(crate) fn expect(headers: &HeaderMap, tag: &str) -> Result<(), ApiError> {
     let asks = headers.contains_key(header::IF_MATCH);
     match !asks || tags(headers, header::IF_MATCH).any(|given| given == "*" || given == tag) {
         true => Ok(()),

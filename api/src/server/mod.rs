@@ -7,6 +7,7 @@
 //! /v1/openapi.json                  what the API is             (no token)
 //! /v1/…                             runs, events, output, apps  (Bearer token)
 //! /git/APP.git                      the git remote              (token as password)
+//! /, /runs/…, /apps/…               the dashboard: see there    (a cookie, for a token)
 //! ```
 //!
 //! Handlers translate and nothing else: rules are the engine's, statuses are `error.rs`'s.
@@ -17,7 +18,7 @@ mod auth;
 mod contract;
 mod control;
 mod describe;
-mod etag;
+pub(crate) mod etag;
 mod extract;
 mod listen;
 mod live;
@@ -56,6 +57,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use crate::dashboard;
 use crate::data_dir::Token;
 use crate::error::ApiError;
 use crate::git_remote::{self, GitRemote, HookError};
@@ -66,15 +68,17 @@ use crate::statuses::Statuses;
 pub use act::{Because, RollbackRequest, RunLink, Skip, TriggerName, TriggerRequest};
 pub use apps::{AppDetail, AppRequest, ForgeRequest};
 pub use auth::FailedLogins;
+pub use auth::Sessions;
 pub(crate) use auth::scope_name;
-pub(crate) use auth::{ACTOR_HEADER, basic};
+pub(crate) use auth::{ACTOR_HEADER, Identity, basic, log_in, session};
 pub use contract::openapi_json;
 pub use control::{HoldRequest, LaneRequest, PromoteRequest, RetryRequest};
 pub use listen::{PROTOCOLS, Server, ServerError};
 pub(crate) use live::gone_in_words;
 pub use live::{OutputLine, OutputList, OutputText, RunEvents};
-pub(crate) use names::{app_name, bare_repository};
+pub(crate) use names::{app_name, bare_repository, env_name};
 pub use peer::Peer;
+pub(crate) use read::lines_of;
 pub use read::{AppLine, AppList, Health, LedgerPage, RunPage, ServerInfo};
 pub use ready::{Check, Checks, Finding};
 pub use request::Places;
@@ -108,6 +112,8 @@ pub struct App {
     pub local: Token,
     /// How often whom was wrong about a token.
     pub failed_logins: FailedLogins,
+    /// Who is logged in by a browser.
+    pub sessions: Sessions,
     /// The values behind names, and the vault that they are kept in.
     pub secrets: Secrets,
     /// Where pushes come in.
@@ -150,6 +156,7 @@ impl App {
             tokens,
             local: Token::random(),
             failed_logins: FailedLogins::default(),
+            sessions: Sessions::default(),
             sources: Sources::new(data, secrets.clone()),
             secrets,
             git: GitRemote::prepare(data, exe)?,
@@ -232,6 +239,10 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::bearer))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let pages = dashboard::routes(Router::new().nest("/v1", v1.clone()).with_state(Arc::clone(&app)))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
     let metrics = Router::new()
         .route(auth::METRICS, get(vitals::metrics))
@@ -242,10 +253,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(vitals::readiness))
         .merge(metrics)
         .merge(deliveries)
+        .merge(pages)
         .method_not_allowed_fallback(request::other_method)
         .nest("/v1", v1)
         .route("/git/{*path}", axum::routing::any(git_remote::handle))
-        .fallback(request::unknown)
+        .fallback(dashboard::unknown)
         .layer(middleware::from_fn(request::traced))
         .layer(middleware::from_fn(shield::shield))
         .with_state(app)

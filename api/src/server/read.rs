@@ -273,7 +273,7 @@ pub(super) async fn apps(State(app): State<Arc<App>>) -> Result<Json<AppList>, A
 }
 
 /// Returns what one app serves, or each.
-pub(super) async fn lines_of(app: &App, only: Option<&str>) -> Result<Vec<AppLine>, ApiError> {
+pub(crate) async fn lines_of(app: &App, only: Option<&str>) -> Result<Vec<AppLine>, ApiError> {
     let lanes = app.engine.store().lanes().await?.into_iter();
     let asked_for = lanes.filter(|(lane, _)| only.is_none_or(|only| lane.app == only));
     Ok(asked_for.map(|(id, lane)| AppLine::of(id, lane)).collect())

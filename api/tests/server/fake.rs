@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 pub struct FakeStages {
     gates: Mutex<HashMap<Stage, Arc<Semaphore>>>,
     outcomes: Mutex<HashMap<Stage, Outcome>>,
+    lines: Mutex<HashMap<Stage, String>>,
 }
 
 impl FakeStages {
@@ -41,6 +42,11 @@ impl FakeStages {
         self.outcomes.lock().unwrap().insert(stage, outcome);
     }
 
+    /// Prints a line during the stage from now on.
+    pub fn print(&self, stage: Stage, line: &str) {
+        self.lines.lock().unwrap().insert(stage, line.to_owned());
+    }
+
     /// Ends the stage green from now on.
     pub fn mend(&self, stage: Stage) {
         self.outcomes.lock().unwrap().remove(&stage);
@@ -48,6 +54,10 @@ impl FakeStages {
 
     async fn do_stage(&self, order: &Order, output: &Output) -> Outcome {
         output.line(&format!("{} begins", order.stage));
+        let line = self.lines.lock().unwrap().get(&order.stage).cloned();
+        if let Some(line) = line {
+            output.line(&line);
+        }
         let gate = self.gates.lock().unwrap().get(&order.stage).cloned();
         if let Some(gate) = gate {
             let _ = gate.acquire().await;

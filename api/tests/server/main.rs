@@ -6,6 +6,7 @@ mod binary;
 mod caddy;
 mod contract;
 mod control;
+mod dashboard;
 mod encrypted;
 mod fake;
 mod fixture;

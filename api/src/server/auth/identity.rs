@@ -34,6 +34,14 @@ impl Identity {
         granted(&app.engine.ledger().borrow(), token, now_ms).map(|grant| Self::Granted(Box::new(grant)))
     }
 
+    /// Returns what a token that was handed out opens now. None: it was revoked, or has expired.
+    pub(super) fn of_grant(app: &App, id: Uuid, now_ms: u64) -> Option<Self> {
+        let ledger = app.engine.ledger();
+        let ledger = ledger.borrow();
+        let grant = ledger.tokens.get(&id).filter(|grant| is_live(grant, now_ms))?;
+        Some(Self::Granted(Box::new(grant.clone())))
+    }
+
     /// Says no to what the token does not open.
     pub(crate) fn may(&self, scope: Scope) -> Result<(), ApiError> {
         match self {
@@ -66,7 +74,7 @@ impl Identity {
     }
 
     /// Returns the name with which the token signs. None: whoever has it may say who they are.
-    pub(super) fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Server => None,
             Self::Granted(grant) => Some(&grant.label),
@@ -86,13 +94,16 @@ pub(crate) const fn scope_name(scope: Scope) -> &'static str {
 
 /// Finds a token among those that were handed out and have not expired.
 fn granted(ledger: &Ledger, token: &str, now_ms: u64) -> Option<TokenGrant> {
-    let is_live = |grant: &&TokenGrant| grant.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms);
     let given = hash_of(token);
     let is_it = |grant: &TokenGrant| bool::from(grant.sha256.as_bytes().ct_eq(given.as_bytes()));
     // Each is compared, so that the time tells nothing about which it was.
     let found =
         ledger.tokens.values().fold(None, |found, grant| if is_it(grant) { Some(grant) } else { found });
-    found.filter(is_live).cloned()
+    found.filter(|grant| is_live(grant, now_ms)).cloned()
+}
+
+fn is_live(grant: &TokenGrant, now_ms: u64) -> bool {
+    grant.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
 }
 
 fn hash_of(token: &str) -> String {
