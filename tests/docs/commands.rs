@@ -22,6 +22,7 @@ fn filled(word: &str) -> &str {
         "TIME" => "90d",
         "URL" => "https://example.com/ada/shop.git",
         "STAGE" => "build",
+        "SHELL" => "bash",
         other => other,
     }
 }
