@@ -12,7 +12,7 @@
 
 use landfall_engine::core::effect::next_effect;
 use landfall_engine::core::event::{Envelope, Event};
-use landfall_engine::core::run::Run;
+use landfall_engine::core::run::{Run, RunState};
 use landfall_engine::core::stage::Stage;
 
 use crate::picture::frame::{Moves, cancelling, guessed, header, step_line};
@@ -98,6 +98,22 @@ impl EventLines {
     /// told.
     pub fn is_settled(&self) -> bool {
         self.run().is_some_and(|run| next_effect(run).is_none_or(|effect| effect.is_a_persons()))
+    }
+
+    /// Says to whoever pushed that what was pushed is not live, if it is not: git has taken the commit by then, and has no
+    /// way to end with another code than 0.
+    pub fn not_live(&self) -> Option<Line> {
+        let run = self.run()?;
+        let how = match (run.parked(), run.state) {
+            (_, RunState::Live) => return None,
+            (Some(_), _) => "waits for a person",
+            (None, RunState::Failed) => "failed",
+            (None, RunState::RolledBack) => "was rolled back",
+            (None, _) => "waits to be approved",
+        };
+        let what =
+            format!("landfall: NOT LIVE: the run {how}; git has the commit all the same, and so ends with 0");
+        Some(Line::new(Tone::Warn, what))
     }
 
     /// The eight steps, and the rollback.

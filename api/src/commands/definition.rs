@@ -17,9 +17,19 @@ use crate::fault::Fault;
 /// [`Fault`] when stdout can't be written.
 pub fn completions(args: &CompletionsArgs) -> Result<u8, Fault> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "landfall", &mut script);
+    clap_complete::generate(args.shell, &mut shown(&Cli::command()), "landfall", &mut script);
     stdout::print(&String::from_utf8_lossy(&script))?;
     Ok(0)
+}
+
+/// Returns the command line without what is hidden: a shell would offer it.
+fn shown(cli: &Command) -> Command {
+    let commands = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    Command::new("landfall")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .args(cli.get_arguments().cloned())
+        .subcommands(commands.cloned())
 }
 
 /// Prints the first page of the manual, or writes all pages into a folder.

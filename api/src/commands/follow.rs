@@ -1,6 +1,7 @@
 //! Shows a run while it goes on: a live picture, plain lines, or JSON. Ends when nothing more happens
 //! without a person.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -39,6 +40,12 @@ pub struct Following<'a> {
     pub cancel: Option<Cancel<'a>>,
     /// The feed is what was recorded so far: where it ends, everything is told.
     pub is_record: bool,
+}
+
+impl fmt::Debug for Following<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Following").field("known_seq", &self.known_seq).finish_non_exhaustive()
+    }
 }
 
 /// How the following ended.

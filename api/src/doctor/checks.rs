@@ -31,11 +31,12 @@ pub(super) async fn docker(patient: &Patient) -> Vec<Finding> {
     let engine = match vitals.engine().await {
         Ok(engine) => engine,
         Err(why) => {
-            let advice = match why.contains("ermission denied") {
-                true => "let this user use Docker: `sudo usermod -aG docker $USER`, then log in again",
-                false => {
-                    "start Docker: `sudo systemctl start docker`; install it: `sudo apt-get install docker.io`"
-                }
+            let advice = if why.contains("ermission denied") {
+                "let this user use Docker: `sudo usermod -aG docker $USER`, then log in again"
+            } else if why.contains("did not answer within") {
+                "it hangs: `sudo journalctl -u docker` may say why, `sudo systemctl restart docker` ends it"
+            } else {
+                "start Docker: `sudo systemctl start docker`; install it: `sudo apt-get install docker.io`"
             };
             return vec![Finding::problem(NAME, why, advice)];
         }
@@ -136,9 +137,7 @@ pub(super) async fn log(patient: &Patient) -> Vec<Finding> {
     };
     vec![match tokio::time::timeout(VERIFY_TIMEOUT, log.verify()).await {
         Ok(Ok(found)) => match found.problems.first() {
-            None => {
-                Finding::ok(NAME, format!("{} events of {} runs, and they verify", found.events, found.runs))
-            }
+            None => Finding::ok(NAME, format!("{} events, runs: {}; they verify", found.events, found.runs)),
             Some(problem) => {
                 Finding::problem(NAME, format!("it does not verify: {}", in_words(problem)), restore)
             }

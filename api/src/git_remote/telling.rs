@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream};
 use landfall_engine::core::command::{Push as Trigger, Rejected};
 use landfall_engine::core::event::Envelope;
 use landfall_engine::core::lane::{LaneId, hold_in_words};
-use landfall_engine::core::run::{Run, RunId, RunState};
+use landfall_engine::core::run::RunId;
 use landfall_engine::core::settings::Settings;
 use landfall_engine::ports::{AppendError, Clock, SystemClock};
 use landfall_engine::{Engine, EngineError};
@@ -29,7 +29,6 @@ use crate::commands::feed::{Feed, Happening, feed};
 use crate::error::ApiError;
 use crate::fault::Fault;
 use crate::lines::EventLines;
-use crate::picture::text::{Line, Tone};
 use crate::server::{App, bare_repository};
 use crate::sources::Goes;
 use crate::sources::refs::Reference;
@@ -436,7 +435,7 @@ impl Tale {
         let mut told = self.teller.tell(envelope);
         self.is_over = self.teller.is_settled();
         if self.is_over {
-            told.extend(self.teller.run().and_then(not_live));
+            told.extend(self.teller.not_live());
         }
         told.iter().map(|line| Told::Line(line.paint(false))).collect()
     }
@@ -446,21 +445,6 @@ impl Tale {
         let line = self.teller.now(SystemClock.now_ms())?;
         Some(Told::Passing(line.cut(PASSING_COLUMNS).paint(false)))
     }
-}
-
-/// Git has taken the commit by now, and has no way to end with another code than 0: so the last line says it.
-fn not_live(run: &Run) -> Option<Line> {
-    let how = match (run.parked(), run.state) {
-        (_, RunState::Live) => return None,
-        (Some(_), _) => "waits for a person",
-        (None, RunState::Failed) => "failed",
-        (None, RunState::RolledBack) => "was rolled back",
-        (None, _) => "waits to be approved",
-    };
-    Some(Line::new(
-        Tone::Warn,
-        format!("landfall: NOT LIVE: the run {how}; git has the commit all the same, and so ends with 0"),
-    ))
 }
 
 fn is_nothing(sha: &str) -> bool {

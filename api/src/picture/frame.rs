@@ -106,7 +106,7 @@ pub fn step_line(picture: &Picture, nth: usize, now_ms: u64, moves: Moves) -> Op
         .and(title_tone, format!("{title:<13}"))
         .and(
             if usual_tone == Tone::Warn { Tone::Warn } else { Tone::Dim },
-            format!("{:>10}", took(step, now_ms)),
+            format!("{:>10}", took(step, now_ms, moves)),
         )
         .and(usual_tone, usual)
         .and(fact_tone, format!("  {}", fact(step, now_ms)));
@@ -144,10 +144,10 @@ fn mark(step: &Step, now_ms: u64, moves: Moves) -> (&'static str, Tone) {
     }
 }
 
-fn took(step: &Step, now_ms: u64) -> String {
+fn took(step: &Step, now_ms: u64, moves: Moves) -> String {
     // What was one event took no time to speak of.
     match took_ms(step, now_ms) {
-        Some(0) if step.mark != Mark::Running => String::new(),
+        Some(0) if step.mark != Mark::Running || moves == Moves::No => String::new(),
         took_ms => took_ms.map(seconds).unwrap_or_default(),
     }
 }

@@ -46,7 +46,7 @@ fn svg(command: &str, ansi: &str) -> String {
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n\
          <g font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" \
-         font-size=\"14\" xml:space=\"preserve\">\n\
+         font-size=\"14\">\n\
          <text x=\"{MARGIN}\" y=\"22\" fill=\"{DIM}\">$ {label}</text>\n",
         label = escaped(command)
     );
@@ -54,23 +54,34 @@ fn svg(command: &str, ansi: &str) -> String {
         let y = BAR + nth * ROW + 14;
         let mut column = 0;
         for (look, text) in row {
-            let x = MARGIN as f64 + column as f64 * COLUMN;
-            column += width_of(text);
-            if text.trim().is_empty() {
-                continue;
+            let (weight, colour) =
+                (if look.bold { " font-weight=\"bold\"" } else { "" }, look.colour.unwrap_or(FOREGROUND));
+            for (before, run) in runs(text) {
+                let x = MARGIN as f64 + (column + before) as f64 * COLUMN;
+                // The length keeps columns in line whatever font is there.
+                let length = width_of(run) as f64 * COLUMN;
+                svg += &format!(
+                    "<text x=\"{x:.1}\" y=\"{y}\" fill=\"{colour}\"{weight} textLength=\"{length:.1}\" \
+                     lengthAdjust=\"spacingAndGlyphs\">{}</text>\n",
+                    escaped(run)
+                );
             }
-            let length = width_of(text) as f64 * COLUMN;
-            let weight = if look.bold { " font-weight=\"bold\"" } else { "" };
-            let colour = look.colour.unwrap_or(FOREGROUND);
-            // The length keeps columns in line whatever font is there.
-            svg += &format!(
-                "<text x=\"{x:.1}\" y=\"{y}\" fill=\"{colour}\"{weight} textLength=\"{length:.1}\" \
-                 lengthAdjust=\"spacingAndGlyphs\">{}</text>\n",
-                escaped(text)
-            );
+            column += width_of(text);
         }
     }
     svg + "</g>\n</svg>\n"
+}
+
+/// Returns what stands between gaps, with the columns before it: browsers make one space of many.
+fn runs(text: &str) -> Vec<(usize, &str)> {
+    let mut runs = Vec::new();
+    let mut at = 0;
+    while let Some(begin) = text[at..].find(|char| char != ' ').map(|found| at + found) {
+        let end = text[begin..].find("  ").map_or(text.len(), |found| begin + found);
+        runs.push((width_of(&text[..begin]), text[begin..end].trim_end()));
+        at = end;
+    }
+    runs
 }
 
 /// Splits a line where its look changes.

@@ -541,7 +541,7 @@ pub(crate) fn findings() -> Vec<Finding> {
             "/var/lib/landfall: 41.2 GB free, a write is durable in 0.9 ms",
             None,
         ),
-        finding("log", Verdict::Ok, "4711 events of 212 runs, and they verify", None),
+        finding("log", Verdict::Ok, "4711 events, runs: 212; they verify", None),
         finding(
             "port",
             Verdict::Problem,
@@ -641,8 +641,14 @@ fn the_screenshots_show_what_the_terminal_shows() {
     svg::is("rolled-back", "landfall run", &undone.screen(0, true));
     svg::is("parked", "landfall run", &parked.screen(0, true));
     let mut teller = EventLines::new().without_beginnings();
-    let pushed = tests.told.iter().flat_map(|envelope| teller.tell(envelope));
+    let mut told = tests.told.clone();
+    if let Event::RunStarted { trigger, .. } = &mut told[0].event {
+        *trigger = "git push".into();
+    }
+    let mut pushed: Vec<Line> = told.iter().flat_map(|envelope| teller.tell(envelope)).collect();
+    pushed.extend(teller.not_live());
     let pushed: Vec<Line> = pushed
+        .iter()
         .map(|line| Line::new(super::text::Tone::Plain, format!("remote: {}", line.paint(false))))
         .collect();
     svg::is("git-push", "git push live main", &pushed);

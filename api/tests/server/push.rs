@@ -7,7 +7,7 @@ use landfall_engine::core::command::Outcome;
 use landfall_engine::core::run::RunState;
 use landfall_engine::core::stage::Stage;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::fixture::{TestServer, WorkingCopy, stderr, until};
 
@@ -43,6 +43,36 @@ async fn a_push_triggers_a_run_and_streams_its_steps_until_it_is_live() {
     let run = server.settled(run).await;
     assert_eq!((run.state, run.lane.to_string().as_str()), (RunState::Live, "shop/production"));
     assert_eq!(run.commit().branch.as_deref(), Some("main"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_git_that_shows_progress_is_shown_what_goes_on_and_writes_over_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.hold(Stage::Test);
+
+    // As on a terminal, where git shows progress by itself.
+    let mut push = copy.command(&["push", "--progress", &server.remote("shop"), "main"]).spawn().unwrap();
+    let mut stderr = push.stderr.take().unwrap();
+    let mut seen = Vec::new();
+    // Two shapes of the spinner, one written over the other.
+    while String::from_utf8_lossy(&seen).matches(" 2 Run tests").count() < 2 {
+        let mut piece = [0; 1024];
+        let length = stderr.read(&mut piece).await.unwrap();
+        assert!(length > 0, "git ended: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..length]);
+    }
+    server.stages.release(Stage::Test);
+    stderr.read_to_end(&mut seen).await.unwrap();
+    assert!(push.wait().await.unwrap().success());
+
+    let seen = String::from_utf8_lossy(&seen);
+    let over = |piece: &str| piece.ends_with('\r') && piece.contains(" 2 Run tests") && !piece.contains('✓');
+    assert!(seen.split_inclusive(['\r', '\n']).any(over), "{seen:?}");
+    assert!(seen.contains(" ✓ 2 Run tests") && seen.contains("Live: shop/production"), "{seen:?}");
+    assert!(!seen.contains("▸ 2 Run tests"), "what goes on is not told twice: {seen:?}");
     server.stop().await;
 }
 

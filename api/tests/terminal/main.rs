@@ -9,6 +9,7 @@ mod folder;
 mod help;
 mod keeping;
 mod secret;
+mod seen;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
