@@ -5,6 +5,7 @@
 mod audit;
 mod control;
 mod examine;
+mod init;
 mod installation;
 mod keeping;
 mod secret;
@@ -24,6 +25,7 @@ pub use control::{
     ResumeArgs, RetryArgs, RollbackArgs, SkipArgs,
 };
 pub use examine::{CompletionsArgs, DoctorArgs, ManArgs};
+pub use init::InitArgs;
 pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
 };
@@ -132,6 +134,8 @@ Examples:
 pub enum Command {
     /// Deploy HEAD of a git repository, and show how it goes.
     Run(RunArgs),
+    /// Write down what is guessed of an app that has no configuration.
+    Init(InitArgs),
     /// Take `git push`, answer over HTTP, and drive the runs.
     Serve(Box<ServeArgs>),
     /// List runs, newest first.
