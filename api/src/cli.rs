@@ -128,7 +128,8 @@ Examples:
   landfall run                    deploy HEAD of the repository in this folder
   landfall serve                  take `git push`, and answer on http://127.0.0.1:7070
   landfall runs --app shop        list the runs of an app
-  landfall replay last            what happened in the last run, step by step, verified";
+  landfall replay last            what happened in the last run, step by step, verified
+  landfall help first-deploy      how to begin; `landfall help` lists what else is explained";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
@@ -206,6 +207,8 @@ pub enum Command {
     Man(ManArgs),
     /// Print the version, and what it found of Docker.
     Version(VersionArgs),
+    /// Explain a command or a topic; without a name, list what there is.
+    Help(HelpArgs),
 }
 
 /// Deploy HEAD of a git repository, and show how it goes.
@@ -366,6 +369,14 @@ pub struct VersionArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Explain a command or a topic.
+#[derive(Args, Debug)]
+pub struct HelpArgs {
+    /// A command, with one of its own where it has some, or a topic. Default: list both.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
 }
 
 fn state(text: &str) -> Result<RunState, String> {

@@ -7,6 +7,7 @@
 //! - [`client`] and [`data_dir`]: how commands find a server, and speak with it.
 //! - [`retention`]: what is old is given up, for the server and for the command alike.
 //! - [`lines`]: a run told line by line. [`picture`]: a run drawn live on a terminal.
+//! - [`topics`]: the pages that explain it all, on a terminal and on the web.
 //! - [`proxy`]: the process that carries the apps' traffic. [`service`]: what systemd is told of both.
 //! - [`tls`]: encrypted connections, for the API and the traffic.
 //! - [`metrics`], [`otlp`], [`logging`], [`checks`]: what monitoring gets to see: numbers, traces, lines, answers.
@@ -49,4 +50,5 @@ pub mod sources;
 pub mod statuses;
 pub mod summary;
 pub mod tls;
+pub mod topics;
 pub mod usual;

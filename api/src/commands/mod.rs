@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod export;
 pub mod feed;
 pub mod follow;
+pub mod help;
 pub mod hook;
 pub mod ids;
 pub mod init;
@@ -106,5 +107,6 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Completions(args) => definition::completions(&args),
         Command::Man(args) => definition::man(&args),
         Command::Version(args) => version::run(args).await,
+        Command::Help(args) => help::run(&args),
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod definition;
 mod doctor;
 mod folder;
+mod help;
 mod keeping;
 mod secret;
 mod seen;
