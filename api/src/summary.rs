@@ -13,6 +13,8 @@ use crate::picture::words::counts;
 
 /// More lines than this nobody reads on a commit page.
 pub const LINES_MAX: usize = 20;
+/// How many lines stay before what is left out: the commit, how it ended, and what was made of it.
+const HEAD_LINES: usize = 5;
 /// A line is cut here: commit pages break longer ones, and a message of a test may be a page.
 const LINE_CHARS_MAX: usize = 200;
 
@@ -43,9 +45,12 @@ pub fn plain(history: &[Envelope], link: &str) -> Option<String> {
     lines.extend(said);
     let room = LINES_MAX - 1;
     if lines.len() > room {
-        let more = lines.len() - (room - 1);
-        lines.truncate(room - 1);
-        lines.push(format!("  … and {more} more lines"));
+        // The end of what was printed says more than its beginning.
+        let end = lines.split_off(lines.len() - (room - HEAD_LINES - 1));
+        let missing = lines.len() - HEAD_LINES;
+        lines.truncate(HEAD_LINES);
+        lines.push(format!("  … {missing} lines …"));
+        lines.extend(end);
     }
     lines.push(link.to_owned());
     let cut = |line: String| {

@@ -8,6 +8,7 @@ use landfall::proxy::spawn::ensure_running;
 use landfall::server::Vitals;
 use landfall_engine::Limits;
 use landfall_engine::core::command::Outcome;
+use landfall_engine::core::facts::Failure;
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_stages::proxy::{ProxyClient, Route};
@@ -360,7 +361,16 @@ async fn a_run_is_told_in_a_few_plain_lines() {
     let said = text(undone).await;
     assert!(said.contains("RolledBack at smoke: GET / gave 503\n"), "{said}");
     assert!(said.contains(&format!("commit {} is held", &sha[..12])), "{said}");
-    assert!(said.lines().count() <= 20 && !said.contains('\u{1b}'), "{said}");
+    assert!(!said.contains('\u{1b}') && !said.contains("landfall replay"), "{said}");
+
+    // What is long is cut, and a subject that would paint the terminal does not.
+    let tail = (0..40).map(|line| format!("line {line}")).collect();
+    let failure = Failure { tail, ..Failure::new("exit code 1") };
+    server.stages.end(Stage::Build, Outcome::Failed(failure));
+    copy.git(&["commit", "--quiet", "--allow-empty", "--message", "Paint \u{1b}[31mit"]).await;
+    let said = text(pushed(&server, &copy).await).await;
+    assert!(said.contains("on main: Paint it\n") && said.contains("line 39\n"), "{said}");
+    assert!(said.lines().count() == 20 && said.contains(" lines …\n"), "{said}");
     assert_eq!(get(&server, &format!("/v1/runs/{}/summary.txt", uuid::Uuid::nil())).await.0, 404);
     server.stop().await;
 }
