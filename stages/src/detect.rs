@@ -174,7 +174,7 @@ fn dependencies(source: &Source, manifest: &Manifest, found: &mut Vec<Finding>) 
 fn python(source: &Source, manifest: &Manifest, written: &Written<'_>, found: &mut Vec<Finding>) {
     let Some(version) = version::find(source, manifest) else { return };
     found.push(Finding::new("test.image", version.image(), version.reason.clone()));
-    if !source.has(&written.settings.build.dockerfile) {
+    if !source.is_file(&written.settings.build.dockerfile) {
         found.push(Finding::new("build.image", version.image(), version.reason));
     }
 }
@@ -211,7 +211,7 @@ fn serving(
 ) {
     let dockerfile = &written.settings.build.dockerfile;
     let preparation = release::find(source, entry, written.has_database());
-    if source.has(dockerfile) {
+    if source.is_file(dockerfile) {
         let said = container::read(source, dockerfile, entry);
         if let Some((port, reason)) = said.port {
             found.push(Finding::new("proxy.app_port", i64::from(port), reason));

@@ -99,3 +99,56 @@ fn write(file: &Path, text: &str, force: bool) -> Result<(), Fault> {
 fn there_already(file: &Path) -> Fault {
     Fault::Refused(format!("{} is there already: --force replaces it, --print only shows", file.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn app() -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("app.py"), "from flask import Flask\napp = Flask(__name__)\n")
+            .unwrap();
+        dir
+    }
+
+    fn args(path: &Path) -> InitArgs {
+        InitArgs { path: path.to_owned(), dockerfile: false, print: false, force: false, json: false }
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_only_by_force() {
+        let dir = app();
+        let file = dir.path().join(CONFIG_FILE);
+        assert!(matches!(run(args(dir.path())), Ok(0)));
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert!(written.contains("app:app"), "{written}");
+        std::fs::write(&file, "service = \"mine\"\n").unwrap();
+        assert!(matches!(run(args(dir.path())), Err(Fault::Refused(_))));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "service = \"mine\"\n");
+        assert!(matches!(run(InitArgs { force: true, ..args(dir.path()) }), Ok(0)));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+    }
+
+    #[test]
+    fn a_dockerfile_that_is_there_keeps_everything_from_being_written() {
+        let dir = app();
+        std::fs::write(dir.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+        assert!(matches!(run(InitArgs { dockerfile: true, ..args(dir.path()) }), Err(Fault::Refused(_))));
+        assert!(!dir.path().join(CONFIG_FILE).exists());
+        std::fs::remove_file(dir.path().join("Dockerfile")).unwrap();
+        assert!(matches!(run(InitArgs { dockerfile: true, ..args(dir.path()) }), Ok(0)));
+        for name in [CONFIG_FILE, "Dockerfile", ".dockerignore"] {
+            assert!(dir.path().join(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn printing_writes_nothing() {
+        let dir = app();
+        assert!(matches!(run(InitArgs { print: true, dockerfile: true, ..args(dir.path()) }), Ok(0)));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(matches!(run(args(&dir.path().join("gone"))), Err(Fault::NotFound(_))));
+    }
+}

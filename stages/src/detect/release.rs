@@ -40,7 +40,7 @@ pub(crate) enum Preparation {
 pub(crate) fn find(source: &Source, entry: Option<&Entry>, has_database: bool) -> Option<Preparation> {
     if let Some(command) = source.text("Procfile").and_then(|text| procfile::process(&text, "release")) {
         let reason = format!("Procfile says release: {command}");
-        let is_local = !has_database && is_sqlite(source) && procfile_web(source).is_none();
+        let is_local = !has_database && is_sqlite(source);
         return Some(match is_local {
             true => Preparation::AtStart {
                 command: format!("{command} && "),

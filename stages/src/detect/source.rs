@@ -66,6 +66,11 @@ impl Source {
         self.files.contains(path)
     }
 
+    /// Tells whether there is a file at this path, also where no others are looked for.
+    pub(crate) fn is_file(&self, path: &str) -> bool {
+        self.has(path) || self.root.join(path).symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+    }
+
     /// Tells whether there is a file below this folder.
     pub(crate) fn has_folder(&self, folder: &str) -> bool {
         let below = format!("{folder}/");

@@ -104,7 +104,10 @@ fn gunicorn(source: &Source, manifest: &Manifest, entry: &Entry, object: &str) -
     if entry.uses_socketio {
         // More than one worker would need sticky sessions.
         words.push("--workers 1".into());
-        match ["eventlet", "gevent"].iter().find(|name| manifest.names(name)) {
+        // Newer gunicorns have no worker for eventlet.
+        let pins_gunicorn = manifest.named.get("gunicorn").is_some_and(|said| said.contains("=="));
+        let workers = ["gevent", "eventlet"].into_iter().filter(|name| *name == "gevent" || pins_gunicorn);
+        match workers.into_iter().find(|name| manifest.names(name)) {
             Some(name) => words.push(format!("--worker-class {name}")),
             None => words.push("--threads 100".into()),
         }
