@@ -4,6 +4,7 @@
 
 mod audit;
 mod control;
+mod init;
 mod installation;
 mod keeping;
 mod secret;
@@ -22,6 +23,7 @@ pub use control::{
     AbortArgs, ApproveArgs, CancelArgs, HoldArgs, PauseArgs, PromoteArgs, RejectArgs, ReleaseArgs,
     ResumeArgs, RetryArgs, RollbackArgs, SkipArgs,
 };
+pub use init::InitArgs;
 pub use installation::{
     AppAddArgs, AppArgs, AppCommand, ForgeArgs, ForgeName, JsonArgs, ScopeName, TokenArgs, TokenCommand,
 };
@@ -129,6 +131,8 @@ Examples:
 pub enum Command {
     /// Deploy HEAD of a git repository, and show how it goes.
     Run(RunArgs),
+    /// Write down what is guessed of an app that has no configuration.
+    Init(InitArgs),
     /// Take `git push`, answer over HTTP, and drive the runs.
     Serve(Box<ServeArgs>),
     /// List runs, newest first.

@@ -91,8 +91,8 @@ async fn choose_dockerfile(
     settings: &Settings,
 ) -> Result<Dockerfile, Stopped> {
     let source = context.source_dir(order.run.id);
-    let (configured, port) = (settings.build.dockerfile.clone(), settings.proxy.app_port);
-    let choosing = tokio::task::spawn_blocking(move || dockerfile::choose(&source, &configured, port));
+    let settings = settings.clone();
+    let choosing = tokio::task::spawn_blocking(move || dockerfile::choose(&source, &settings));
     let chosen = choosing.await.map_err(|error| Stopped::errored(format!("reading the source: {error}")))?;
     chosen.map_err(Stopped::failed)
 }

@@ -10,18 +10,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use landfall_engine::core::command::Outcome;
-use landfall_engine::core::facts::{Checkout, Facts};
+use landfall_engine::core::facts::{Checkout, Facts, Guess};
 use landfall_engine::core::settings::Settings;
 use landfall_engine::ports::{Order, Output, Probe};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
-use crate::config;
+use crate::config::{self, Configured};
 use crate::context::Context;
 use crate::git::{self, Access, GitError, Place};
 use crate::lines::clip;
 use crate::secrets::exposed;
 use crate::stopped::Stopped;
+
+mod guessed_image;
 
 /// A commit's entry that is a submodule.
 const GITLINK: &str = "160000";
@@ -51,12 +53,12 @@ impl From<GitError> for Stopped {
 /// Lays the commit out, or finds it laid out already.
 pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Outcome {
     match standing(context, order).await {
-        Ok(Some(marker)) => return concluded(context, order, marker),
+        Ok(Some(marker)) => return told(concluded(context, order, marker).await, output),
         Ok(None) => {}
         Err(reason) => return Outcome::errored(reason),
     }
     match check_out(context, order, output).await {
-        Ok(marker) => concluded(context, order, marker),
+        Ok(marker) => told(concluded(context, order, marker).await, output),
         Err(stopped) => stopped.into(),
     }
 }
@@ -65,7 +67,7 @@ pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Ou
 /// keep a small file that was synced and lose what was written before it.
 pub(crate) async fn probe(context: &Context, order: &Order) -> Result<Probe, String> {
     Ok(match standing(context, order).await? {
-        Some(marker) => Probe::Done(concluded(context, order, marker)),
+        Some(marker) => Probe::Done(concluded(context, order, marker).await),
         None => Probe::NotStarted,
     })
 }
@@ -132,18 +134,38 @@ async fn check_out(context: &Context, order: &Order, output: &Output) -> Result<
 /// A file with more problems than fit here shows the first ones.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-/// Reads the configuration of the commit that lies there.
-fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
-    match config::read_at_checkout(&context.source_dir(order.run.id), &order.run.lane.app) {
+/// Prints what was guessed.
+fn told(outcome: Outcome, output: &Output) -> Outcome {
+    if let Outcome::Succeeded(Facts::Checkout(checkout)) = &outcome {
+        for Guess { key, value, reason } in &checkout.guesses {
+            output.line(&format!("guessed {key} = {value:?}: {reason}"));
+        }
+    }
+    outcome
+}
+
+/// Reads the configuration of the commit that lies there, and what its source says beside it.
+async fn concluded(context: &Context, order: &Order, marker: Marker) -> Outcome {
+    let (source, app) = (context.source_dir(order.run.id), order.run.lane.app.clone());
+    let reading = tokio::task::spawn_blocking(move || config::read_and_guess(&source, &app)).await;
+    let read = match reading {
+        Ok(read) => read,
+        Err(error) => return Outcome::errored(format!("reading the configuration: {error}")),
+    };
+    match read {
         // Before they are recorded.
-        Ok((settings, configured_by)) => match exposed_anywhere(context, order, &settings) {
-            Some(leak) => Outcome::failed(format!("{configured_by}: {leak}")),
-            None => Outcome::Succeeded(Facts::Checkout(Checkout {
-                tree: marker.tree,
-                settings: Box::new(settings.for_environment(&order.run.lane.env)),
-                configured_by,
-                guesses: vec![],
-            })),
+        Ok(configured) => match exposed_anywhere(context, order, &configured.settings) {
+            Some(leak) => Outcome::failed(format!("{}: {leak}", configured.configured_by)),
+            None => {
+                let Configured { settings, configured_by, guesses } =
+                    guessed_image::within_reach(context, configured).await;
+                Outcome::Succeeded(Facts::Checkout(Checkout {
+                    tree: marker.tree,
+                    settings: Box::new(settings.for_environment(&order.run.lane.env)),
+                    configured_by,
+                    guesses,
+                }))
+            }
         },
         Err(message) => Outcome::failed(clip(&message, MESSAGE_BYTES_MAX)),
     }

@@ -9,6 +9,7 @@
 //! **Invariant:** an app is never deployed by half a configuration: one problem, and there are no settings.
 
 mod environments;
+mod guessed;
 mod problem;
 mod section;
 mod shape;
@@ -18,6 +19,10 @@ mod values;
 use landfall_engine::core::settings::Settings;
 use toml::de::DeTable;
 
+pub use guessed::Configured;
+pub use guessed::Initial;
+pub use guessed::initial;
+pub use guessed::read_and_guess;
 pub use problem::ConfigError;
 pub use problem::Problem;
 pub use source::read_at_checkout;
@@ -38,6 +43,11 @@ pub const PYPROJECT_FILE: &str = "pyproject.toml";
 ///
 /// [`ConfigError`] has every problem of the file, each with its place.
 pub fn parse(text: &str, file: &str, app: &str) -> Result<Settings, ConfigError> {
+    parse_over(text, file, app, Settings::default())
+}
+
+/// Returns the settings in a text; what it does not say is as in `base`.
+fn parse_over(text: &str, file: &str, app: &str, base: Settings) -> Result<Settings, ConfigError> {
     let (document, wrong) = DeTable::parse_recoverable(text);
     if !wrong.is_empty() {
         return Err(ConfigError::new(
@@ -49,9 +59,9 @@ pub fn parse(text: &str, file: &str, app: &str) -> Result<Settings, ConfigError>
     let problems = section::Problems::default();
     let mut top = Section::top(document.get_ref(), &problems);
     let settings = if file.ends_with(PYPROJECT_FILE) {
-        shape::settings(top.section("tool").section("landfall"), app)
+        shape::settings(top.section("tool").section("landfall"), app, base)
     } else {
-        shape::settings(top, app)
+        shape::settings(top, app, base)
     };
     problems_of_size(&settings).into_iter().for_each(|problem| problems.add(problem));
     match problems.take() {

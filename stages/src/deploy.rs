@@ -195,6 +195,14 @@ async fn wait(
             output.line(&failure.reason);
             // Before they are indented: a key of several lines is known by its lines as they are.
             failure.tail = context.secrets.masker(Some(settings)).mask_lines(&failure.tail);
+            if let Some(name) = crate::evidence::missing_variable(&failure.tail) {
+                let app = &order.run.lane.app;
+                failure.reason = format!(
+                    "{}; it asks for the variable {name}, which it is not given: `landfall secret set {app} {name}` and \
+                     `secret = [\"{name}\"]` below `[env]`, or `clear = {{ {name} = \"…\" }}` there",
+                    failure.reason
+                );
+            }
             failure.tail.iter().for_each(|line| output.line(&format!("    {line}")));
             Err(Stopped::Failed(Box::new(failure)))
         }

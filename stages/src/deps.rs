@@ -9,13 +9,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use toml::Table;
 
-/// Extras and dependency groups by these names are for the tests.
-const TEST_GROUPS: [&str; 5] = ["dev", "test", "tests", "testing", "ci"];
-
-/// Files of a `requirements` folder that are installed where nothing says "test".
-const BASE_REQUIREMENTS: [&str; 5] = ["base", "common", "main", "prod", "production"];
+use crate::detect::{Kind, Manifest, Source, is_requirements, is_test_group, needs_setuptools, older_than};
 
 /// What has to be installed, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,13 +23,26 @@ pub(crate) struct Dependencies {
     pub(crate) unless: Option<String>,
     /// Over the image, the files and the script.
     pub(crate) hash: String,
+    /// Debian packages that have to be there, while it is installed and while the tests run.
+    pub(crate) packages: Vec<String>,
+}
+
+impl Dependencies {
+    /// Returns the same with Debian packages. What is compiled against them is kept apart.
+    pub(crate) fn with_packages(self, packages: &[String]) -> Self {
+        if packages.is_empty() {
+            return self;
+        }
+        let hash = hash(&self.hash, &packages.join(" "), &BTreeMap::new());
+        Self { hash, packages: packages.to_vec(), ..self }
+    }
 }
 
 /// Finds what the tests of a source need. None: nothing.
 pub(crate) fn find(source: &Path, test_command: &str, image_id: &str) -> io::Result<Option<Dependencies>> {
     let uses_pytest =
         test_command.split(|c: char| !c.is_alphanumeric() && c != '.' && c != '_').any(is_pytest);
-    let Some(recipe) = Recipe::of(source)? else {
+    let Some(recipe) = Recipe::of(&Source::of(source)) else {
         return Ok(uses_pytest.then(|| only_pytest(image_id)));
     };
     let mut install = recipe.install;
@@ -43,7 +51,7 @@ pub(crate) fn find(source: &Path, test_command: &str, image_id: &str) -> io::Res
     }
     let files = with_references(source, recipe.files)?;
     let hash = hash(image_id, &install, &files);
-    Ok(Some(Dependencies { named_by: recipe.named_by, install, unless: None, hash }))
+    Ok(Some(Dependencies { named_by: recipe.named_by, install, unless: None, hash, packages: vec![] }))
 }
 
 fn is_pytest(word: &str) -> bool {
@@ -54,7 +62,7 @@ fn only_pytest(image_id: &str) -> Dependencies {
     let install = format!("{VENV}pip install pytest\n");
     let hash = hash(image_id, &install, &BTreeMap::new());
     let unless = Some("python3 -c 'import pytest' 2>/dev/null && command -v pytest >/dev/null".into());
-    Dependencies { named_by: "pytest".into(), install, unless, hash }
+    Dependencies { named_by: "pytest".into(), install, unless, hash, packages: vec![] }
 }
 
 const VENV: &str = r#"python3 -m venv "$VENV"
@@ -81,166 +89,162 @@ struct Recipe {
 }
 
 impl Recipe {
-    /// A lock file is the most exact, requirements come next, then what the project says of itself.
-    fn of(source: &Path) -> io::Result<Option<Self>> {
-        let has = |name: &str| source.join(name).is_file();
-        let pyproject = read_table(&source.join("pyproject.toml"))?;
-        let lock = |name: &str, also: &[&str], install: String| {
-            let files = also.iter().chain([&name]).filter(|file| has(file)).map(PathBuf::from).collect();
-            Some(Self { named_by: name.to_owned(), install, files })
+    fn of(source: &Source) -> Option<Self> {
+        let manifest = Manifest::of(source);
+        let cd = manifest.cd();
+        let files = |names: &[&str]| -> BTreeSet<PathBuf> {
+            names.iter().map(|name| manifest.path(name).into()).collect()
         };
-        if has("uv.lock") && pyproject.is_some() {
-            return Ok(lock("uv.lock", &["pyproject.toml", ".python-version"], uv(pyproject.as_ref())));
+        let first = if needs_setuptools(&manifest) { "pip install 'setuptools<81'\n" } else { "" };
+        let recipe = |named_by: &str, install: String, also: &[&str]| {
+            Some(Self {
+                named_by: manifest.path(named_by),
+                install,
+                files: files(&[&[named_by], also].concat()),
+            })
+        };
+        match &manifest.kind {
+            Kind::Uv => recipe("uv.lock", uv(&manifest), &["pyproject.toml", ".python-version"]),
+            Kind::Poetry if source.has(&manifest.path("poetry.lock")) => {
+                recipe("poetry.lock", poetry(&manifest), &["pyproject.toml", "poetry.toml"])
+            }
+            Kind::Poetry => recipe("pyproject.toml", poetry(&manifest), &["poetry.toml"]),
+            Kind::PipfileLock => recipe("Pipfile.lock", pipenv(&manifest), &["Pipfile"]),
+            Kind::Pipfile => {
+                let mut wanted = manifest.pipfile(source, "packages");
+                wanted.extend(manifest.pipfile(source, "dev-packages"));
+                wanted.extend(older_than(&manifest));
+                recipe("Pipfile", format!("{VENV}{first}{cd}pip install{}\n", words(&wanted)), &[])
+            }
+            Kind::Requirements { app, tests } => Some(requirements(source, &manifest, app, tests, first)),
+            Kind::Project => project(&manifest),
+            Kind::Setup => {
+                let named_by = if source.has(&manifest.path("setup.py")) { "setup.py" } else { "setup.cfg" };
+                let extras = setup_extras(source, &manifest).join(",");
+                let package =
+                    if extras.is_empty() { ".".to_owned() } else { quoted(&format!(".[{extras}]")) };
+                let install = format!("{VENV}{first}{cd}pip install -e {package}\n");
+                recipe(named_by, install, &["setup.py", "setup.cfg", "pyproject.toml"])
+            }
+            Kind::Imports(packages) if packages.is_empty() => None,
+            Kind::Imports(packages) => Some(Self {
+                named_by: "what the source imports".into(),
+                install: format!("{VENV}pip install{}\n", words(packages)),
+                files: BTreeSet::new(),
+            }),
         }
-        if has("poetry.lock") && pyproject.is_some() {
-            return Ok(lock("poetry.lock", &["pyproject.toml", "poetry.toml"], poetry(pyproject.as_ref())));
-        }
-        if has("Pipfile.lock") {
-            return Ok(lock("Pipfile.lock", &["Pipfile"], pipenv()));
-        }
-        if let Some(recipe) = requirements(source)? {
-            return Ok(Some(recipe));
-        }
-        if let Some(recipe) = pyproject.as_ref().and_then(project) {
-            return Ok(Some(recipe));
-        }
-        let own = ["setup.py", "setup.cfg", "pyproject.toml"];
-        if has("setup.py") {
-            return Ok(lock("setup.py", &own, format!("{VENV}pip install -e .\n")));
-        }
-        Ok(None)
     }
 }
 
-fn uv(pyproject: Option<&Table>) -> String {
+fn uv(manifest: &Manifest) -> String {
     let extras: String =
-        extras(pyproject).into_iter().map(|extra| format!(" --extra {}", quoted(&extra))).collect();
+        manifest.test_extras().into_iter().map(|extra| format!(" --extra {}", quoted(&extra))).collect();
     format!(
-        "{TOOLS}\"$TOOLS/bin/pip\" install uv\n\
+        "{TOOLS}\"$TOOLS/bin/pip\" install uv\n{}\
          UV_PROJECT_ENVIRONMENT=\"$VENV\" UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_PROGRESS=1 \
-         \"$TOOLS/bin/uv\" sync --frozen --all-groups --python \"$(command -v python3)\"{extras}\n"
+         \"$TOOLS/bin/uv\" sync --frozen --all-groups --python \"$(command -v python3)\"{extras}\n",
+        manifest.cd()
     )
 }
 
-fn poetry(pyproject: Option<&Table>) -> String {
+fn poetry(manifest: &Manifest) -> String {
     // A project that is no package can't be installed, and poetry takes the try for an error.
-    let is_package = pyproject.is_some_and(|table| table.contains_key("build-system"));
-    let root = if is_package { "" } else { " --no-root" };
+    let root = if manifest.is_package() { "" } else { " --no-root" };
+    let extras: String =
+        manifest.test_extras().into_iter().map(|extra| format!(" --extras {}", quoted(&extra))).collect();
     format!(
         "{TOOLS}\"$TOOLS/bin/pip\" install poetry\n\
          # Poetry has certificates of its own and does not look at this variable.\n\
          [ -z \"${{SSL_CERT_FILE:-}}\" ] || export REQUESTS_CA_BUNDLE=\"$SSL_CERT_FILE\"\n\
-         {VENV}POETRY_VIRTUALENVS_CREATE=false \"$TOOLS/bin/poetry\" install --no-interaction --all-groups{root}\n"
+         {VENV}{}POETRY_VIRTUALENVS_CREATE=false \"$TOOLS/bin/poetry\" install --no-interaction --all-groups{extras}{root}\n",
+        manifest.cd()
     )
 }
 
-fn pipenv() -> String {
+fn pipenv(manifest: &Manifest) -> String {
     format!(
         "{TOOLS}\"$TOOLS/bin/pip\" install pipenv\n\
-         \"$TOOLS/bin/pipenv\" requirements --dev >\"$TOOLS/requirements.txt\"\n\
-         {VENV}pip install -r \"$TOOLS/requirements.txt\"\n"
+         ( {}\"$TOOLS/bin/pipenv\" requirements --dev ) >\"$TOOLS/requirements.txt\"\n\
+         {VENV}pip install -r \"$TOOLS/requirements.txt\"\n",
+        manifest.cd()
     )
 }
 
-/// `requirements.txt` and what is named after the tests beside it, or in a folder `requirements`.
-fn requirements(source: &Path) -> io::Result<Option<Recipe>> {
-    let mut here = names(source)?;
-    here.retain(|name| is_requirements(name));
-    let mut folder = names(&source.join("requirements"))?;
-    folder.retain(|name| name.ends_with(".txt"));
-
-    let for_tests = |name: &&String| {
-        let stem =
-            name.trim_end_matches(".txt").trim_start_matches("requirements").trim_end_matches("requirements");
-        stem.split(['-', '_', '.']).any(|part| TEST_GROUPS.contains(&part))
-    };
-    let mut installed: Vec<String> =
-        here.iter().filter(|name| *name == "requirements.txt").cloned().collect();
-    installed.extend(here.iter().filter(for_tests).cloned());
-    installed.extend(folder.iter().filter(for_tests).map(|name| format!("requirements/{name}")));
-    if installed.is_empty() {
-        let base = BASE_REQUIREMENTS.iter().map(|stem| format!("{stem}.txt"));
-        installed
-            .extend(base.filter(|name| folder.contains(name)).map(|n| format!("requirements/{n}")).take(1));
-    }
-    if installed.is_empty() {
-        return Ok(None);
-    }
-    let options: String = installed.iter().map(|name| format!(" -r {}", quoted(name))).collect();
-    let mut files: BTreeSet<PathBuf> = here.into_iter().map(PathBuf::from).collect();
-    files.extend(folder.into_iter().map(|name| Path::new("requirements").join(name)));
-    let install = format!("{VENV}pip install{options}\n");
-    Ok(Some(Recipe { named_by: installed.join(", "), install, files }))
-}
-
-fn is_requirements(name: &str) -> bool {
-    let stem = name.strip_suffix(".txt");
-    stem.is_some_and(|stem| {
-        stem.starts_with("requirements") || stem.ends_with("-requirements") || stem.starts_with("constraints")
-    })
+/// The app's requirements and those for its tests, together.
+fn requirements(
+    source: &Source,
+    manifest: &Manifest,
+    app: &[String],
+    tests: &[String],
+    first: &str,
+) -> Recipe {
+    let installed: Vec<String> = app.iter().chain(tests).map(|file| manifest.path(file)).collect();
+    let options: String = installed.iter().map(|file| format!(" -r {}", quoted(file))).collect();
+    let here = source.names_in(&manifest.folder).filter(|name| is_requirements(name));
+    let mut files: BTreeSet<PathBuf> = here.map(|name| manifest.path(name).into()).collect();
+    let folder = manifest.path("requirements");
+    files.extend(
+        source
+            .names_in(&folder)
+            .filter(|name| name.ends_with(".txt"))
+            .map(|name| Path::new(&folder).join(name)),
+    );
+    files.extend(installed.iter().map(PathBuf::from));
+    let install = format!("{VENV}{first}pip install{options}{}\n", words(&older_than(manifest)));
+    Recipe { named_by: installed.join(", "), install, files }
 }
 
 /// `[project]` of a `pyproject.toml`: installed as a package when it can be built, else its lists alone.
-fn project(pyproject: &Table) -> Option<Recipe> {
-    let groups = groups(pyproject);
-    let project = pyproject.get("project").and_then(toml::Value::as_table);
-    let is_package = pyproject.contains_key("build-system");
-    let mut wanted: Vec<String> = groups;
-    if is_package {
-        let extras = extras(Some(pyproject)).join(",");
+fn project(manifest: &Manifest) -> Option<Recipe> {
+    let groups = manifest.test_groups();
+    let extras = manifest.test_extras();
+    let mut lists = manifest.project_dependencies().unwrap_or_default();
+    extras.iter().for_each(|extra| lists.extend(manifest.extra(extra)));
+    lists.extend(groups.iter().cloned());
+    let cd = manifest.cd();
+    let install = if manifest.is_package() {
+        let extras = extras.join(",");
         let package = if extras.is_empty() { ".".to_owned() } else { format!(".[{extras}]") };
-        wanted.splice(0..0, ["-e".to_owned(), package]);
+        let package = format!("{cd}pip install -e {}{}", quoted(&package), words(&groups));
+        match lists.is_empty() {
+            true => format!("{VENV}{package}\n"),
+            // Many an app says how it is built and was never built.
+            false => format!("{VENV}if ! (\n{package}\n); then\n{cd}pip install{}\nfi\n", words(&lists)),
+        }
     } else {
-        wanted.splice(0..0, project.map(|project| strings(project.get("dependencies"))).unwrap_or_default());
-        for extra in extras(Some(pyproject)) {
-            let all = project.and_then(|project| project.get("optional-dependencies"));
-            wanted.extend(strings(all.and_then(|all| all.get(&extra))));
+        if lists.is_empty() {
+            return None;
         }
-    }
-    if wanted.is_empty() {
-        return None;
-    }
-    let arguments: String = wanted.iter().map(|wanted| format!(" {}", quoted(wanted))).collect();
-    let files = ["pyproject.toml", "setup.py", "setup.cfg"].map(PathBuf::from);
-    Some(Recipe {
-        named_by: "pyproject.toml".into(),
-        install: format!("{VENV}pip install{arguments}\n"),
-        files: files.into(),
-    })
-}
-
-/// Returns the names of the extras that are for the tests.
-fn extras(pyproject: Option<&Table>) -> Vec<String> {
-    let project = pyproject.and_then(|table| table.get("project"));
-    let extras = project.and_then(|project| project.get("optional-dependencies"));
-    let names = extras.and_then(toml::Value::as_table).into_iter().flat_map(Table::keys);
-    names.filter(|name| TEST_GROUPS.contains(&name.as_str())).cloned().collect()
-}
-
-/// Returns what the dependency groups for the tests ask for, with the groups that they include.
-fn groups(pyproject: &Table) -> Vec<String> {
-    let Some(groups) = pyproject.get("dependency-groups").and_then(toml::Value::as_table) else {
-        return Vec::new();
+        format!("{VENV}pip install{}\n", words(&lists))
     };
-    let mut open: Vec<&str> = groups.keys().map(String::as_str).filter(|g| TEST_GROUPS.contains(g)).collect();
-    let (mut seen, mut wanted) = (BTreeSet::new(), Vec::new());
-    while let Some(name) = open.pop() {
-        if !seen.insert(name) {
-            continue;
-        }
-        for entry in groups.get(name).and_then(toml::Value::as_array).into_iter().flatten() {
-            match entry {
-                toml::Value::String(requirement) => wanted.push(requirement.clone()),
-                other => open.extend(other.get("include-group").and_then(toml::Value::as_str)),
-            }
-        }
-    }
-    wanted
+    let files = ["pyproject.toml", "setup.py", "setup.cfg"].map(|name| PathBuf::from(manifest.path(name)));
+    Some(Recipe { named_by: manifest.path("pyproject.toml"), install, files: files.into() })
 }
 
-fn strings(value: Option<&toml::Value>) -> Vec<String> {
-    let list = value.and_then(toml::Value::as_array).into_iter().flatten();
-    list.filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+/// Returns the extras for the tests that a `setup.cfg` or `setup.py` has.
+fn setup_extras(source: &Source, manifest: &Manifest) -> Vec<String> {
+    let config = source.text(&manifest.path("setup.cfg")).unwrap_or_default();
+    let section = config
+        .split_once("[options.extras_require]")
+        .map(|(_, rest)| rest.split("\n[").next().unwrap_or_default());
+    let of_config = section.into_iter().flat_map(str::lines).filter(|line| !line.starts_with([' ', '\t']));
+    let mut names: Vec<String> =
+        of_config.filter_map(|line| Some(line.split_once('=')?.0.trim().to_owned())).collect();
+    let script = source.text(&manifest.path("setup.py")).unwrap_or_default();
+    let inner = script
+        .split_once("extras_require")
+        .and_then(|(_, rest)| Some(rest.split_once('{')?.1.split_once('}')?.0));
+    let keys = inner
+        .into_iter()
+        .flat_map(|inner| inner.split(':'))
+        .filter_map(|before| before.rsplit(['"', '\'']).nth(1));
+    names.extend(keys.map(str::to_owned));
+    names.retain(|name| is_test_group(name));
+    names
+}
+
+fn words(words: &[String]) -> String {
+    words.iter().map(|word| format!(" {}", quoted(word))).collect()
 }
 
 /// Returns the files with their contents, and those that they refer to with `-r`, `-c` or `-e`.
@@ -264,7 +268,7 @@ fn with_references(source: &Path, files: BTreeSet<PathBuf>) -> io::Result<BTreeM
     Ok(contents)
 }
 
-fn references(requirements: &str) -> impl Iterator<Item = String> {
+pub(crate) fn references(requirements: &str) -> impl Iterator<Item = String> {
     requirements.lines().flat_map(|line| {
         let line = line.split(" #").next().unwrap_or_default().trim();
         let option = |names: [&str; 2]| {
@@ -310,33 +314,6 @@ fn hash(image_id: &str, install: &str, files: &BTreeMap<PathBuf, Vec<u8>>) -> St
         field(content);
     }
     hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(error),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry?.file_name().into_string().ok());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// A file that does not parse names no dependencies; the tools that read it say so better than we could.
-fn read_table(path: &Path) -> io::Result<Option<Table>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.parse().unwrap_or_default())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Returns a word that a shell takes as it is.

@@ -33,8 +33,8 @@ fn requirements_and_those_for_the_tests_are_installed_together() {
     );
     check(
         &[("test-requirements.txt", ""), ("requirements_latest.txt", "")],
-        "test-requirements.txt",
-        "pip install -r test-requirements.txt",
+        "requirements_latest.txt, test-requirements.txt",
+        "pip install -r requirements_latest.txt -r test-requirements.txt",
     );
     check(
         &[("requirements/base.txt", ""), ("requirements/test.txt", "")],

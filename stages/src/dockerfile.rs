@@ -4,14 +4,15 @@
 
 use std::path::Path;
 
+use landfall_engine::core::settings::Settings;
+
+use crate::detect::{Manifest, Source, at_run_time, exec, image_recipe, servers, web_command};
+
 /// The name under which people expect it, and the only one that is generated when it is missing.
 const DEFAULT_NAME: &str = "Dockerfile";
 
 /// The image that a generated Dockerfile starts from, which is also where the tests run by default.
 const BASE: &str = "python:3.12-slim";
-
-/// Where Flask itself looks, in its order.
-const MODULES: [&str; 3] = ["wsgi", "app", "main"];
 
 /// The Dockerfile of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl Dockerfile {
 }
 
 /// Returns the Dockerfile of the source in `root`, or what people have to do to get one.
-pub(crate) fn choose(root: &Path, configured: &str, app_port: u16) -> Result<Dockerfile, String> {
+pub(crate) fn choose(root: &Path, settings: &Settings) -> Result<Dockerfile, String> {
+    let configured = settings.build.dockerfile.as_str();
     let plain = Path::new(configured).components().all(|c| matches!(c, std::path::Component::Normal(_)));
     if configured.is_empty() || !plain {
         return Err(format!(
@@ -47,79 +49,107 @@ pub(crate) fn choose(root: &Path, configured: &str, app_port: u16) -> Result<Doc
         Ok(_) => {
             Err(format!("{configured:?} (`[build] dockerfile`) is not a file: put the Dockerfile there"))
         }
-        Err(_) if configured == DEFAULT_NAME => generate(root, app_port).map(Dockerfile::Generated),
+        Err(_) if configured == DEFAULT_NAME => generate(root, settings).map(Dockerfile::Generated),
         Err(_) => Err(format!(
             "there is no {configured:?} in the source: add it, or change `[build] dockerfile` in landfall.toml"
         )),
     }
 }
 
-fn generate(root: &Path, app_port: u16) -> Result<String, String> {
-    let app = find_app(root)?;
-    let (manifest, install) = if root.join("requirements.txt").is_file() {
-        ("requirements.txt", "pip install -r requirements.txt")
-    } else if root.join("pyproject.toml").is_file() {
-        // The dependencies of a pyproject can't be had without its package.
-        (".", "pip install .")
-    } else {
-        return Err("the app has no Dockerfile, and none can be generated without requirements.txt or \
-                    pyproject.toml: add one of the three"
-            .into());
-    };
-    // pip leaves alone what the app's own requirements have installed. What changes with every commit comes last.
-    Ok(format!(
-        r#"FROM {BASE}
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-RUN useradd --no-create-home --uid 10001 app
-WORKDIR /app
-COPY {manifest} ./
-RUN --mount=type=cache,target=/root/.cache/pip {install} && pip install gunicorn
-COPY . .
-USER 10001
-ENV PORT={app_port}
-EXPOSE {app_port}
-CMD exec gunicorn --bind "0.0.0.0:$PORT" --workers 2 --threads 4 --worker-tmp-dir /dev/shm --access-logfile - "{app}"
-"#
-    ))
+/// Returns a Dockerfile for a source that has none.
+///
+/// # Errors
+///
+/// Says that nothing was found that serves, and what to do.
+pub(crate) fn generate(root: &Path, settings: &Settings) -> Result<String, String> {
+    let source = Source::of(root);
+    let manifest = Manifest::of(&source);
+    let command = settings.web.command.clone().or_else(|| web_command(&source, &manifest)).ok_or(
+        "the app has no Dockerfile, and none can be generated: no `app`, `application` or `create_app()` was found in its \
+         source; say what serves it with `command` below `[web]`, or add a Dockerfile",
+    )?;
+    let servers = servers(&source, &manifest, &command);
+    let recipe = image_recipe(&source, &manifest, &servers);
+    let base = settings.build.image.as_deref().unwrap_or(BASE);
+    let port = settings.proxy.app_port;
+    let mut text = format!("FROM {base} AS build\n");
+    text.push_str("ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PROGRESS_BAR=off\n");
+    if !settings.build.packages.is_empty() {
+        text.push_str(&packages(&settings.build.packages, true));
+    }
+    text.push_str("RUN python3 -m venv /venv\nENV PATH=\"/venv/bin:$PATH\"\nWORKDIR /app\n");
+    // What changes with every commit comes last.
+    for folder in folders(&recipe.copied) {
+        let of_folder = recipe.copied.iter().filter(|path| folder_of(path) == folder);
+        let paths: String = of_folder.map(|path| format!("{} ", escaped(path))).collect();
+        text.push_str(&format!("COPY {paths}./{folder}\n"));
+    }
+    recipe.steps.iter().for_each(|step| text.push_str(&format!("RUN {step}\n")));
+    if !recipe.finish.is_empty() {
+        text.push_str("COPY . .\n");
+        recipe.finish.iter().for_each(|step| text.push_str(&format!("RUN {step}\n")));
+    }
+    text.push_str(&format!("\nFROM {base}\n"));
+    let needed = at_run_time(&settings.build.packages);
+    if !needed.is_empty() {
+        text.push_str(&packages(&needed, false));
+    }
+    let path = if source.has_folder("src") { "/app:/app/src" } else { "/app" };
+    text.push_str(&format!(
+        "RUN useradd --create-home --uid 10001 app && mkdir /app && chown 10001:10001 /app\n\
+         ENV PATH=\"/venv/bin:$PATH\" PYTHONPATH={path} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1\n\
+         WORKDIR /app\n\
+         COPY --from=build /venv /venv\n\
+         COPY --chown=10001:10001 . .\n\
+         USER 10001\n\
+         ENV PORT={port}\n\
+         EXPOSE {port}\n\
+         CMD {}\n",
+        shell_form(&command)
+    ));
+    Ok(text)
 }
 
-/// Returns the app as gunicorn wants it: `module:object`.
-fn find_app(root: &Path) -> Result<String, String> {
-    for module in MODULES {
-        let Ok(source) = std::fs::read_to_string(root.join(format!("{module}.py"))) else { continue };
-        if let Some(object) = find_object(&source) {
-            return Ok(format!("{module}:{object}"));
-        }
-    }
-    Err("the app has no Dockerfile, and none can be generated: no wsgi.py, app.py or main.py at the source's root \
-         has `app`, `application` or `create_app()`; add a Dockerfile, or a wsgi.py with `app = ...`"
-        .into())
+fn packages(packages: &[String], builds: bool) -> String {
+    let header = if builds {
+        // The official images have it, in a place of their own.
+        " && { ls /usr/local/include/python3*/Python.h >/dev/null 2>&1 || apt-get install -y --no-install-recommends python3-dev; }"
+    } else {
+        ""
+    };
+    format!(
+        "RUN apt-get update && apt-get install -y --no-install-recommends {}{header} && rm -rf /var/lib/apt/lists/*\n",
+        packages.join(" ")
+    )
 }
 
-fn find_object(source: &str) -> Option<&'static str> {
-    let has = |start: &str, next: &[char]| {
-        source
-            .lines()
-            .filter_map(|line| line.strip_prefix(start))
-            .any(|rest| rest.trim_start().starts_with(next))
-    };
-    let is_named = |name: &str| {
-        let imported = source.lines().filter(|line| line.starts_with("from ")).any(|line| {
-            line.split_once(" import ").is_some_and(|(_, names)| {
-                names.split(',').any(|n| n.split_whitespace().next_back() == Some(name))
-            })
-        });
-        has(name, &['=', ':']) || imported
-    };
-    if is_named("app") {
-        Some("app")
-    } else if is_named("application") {
-        Some("application")
-    } else if has("def create_app", &['(']) || is_named("create_app") {
-        Some("create_app()")
-    } else {
-        None
+/// Returns the folders of paths, as COPY takes its target: with a `/` behind all but the root.
+fn folders(paths: &[String]) -> Vec<String> {
+    let mut folders: Vec<String> = paths.iter().map(|path| folder_of(path)).collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+fn folder_of(path: &str) -> String {
+    match path.strip_suffix('/') {
+        Some(folder) => format!("{folder}/"),
+        None => path.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default(),
     }
+}
+
+/// A name with a space in it needs the other form of COPY; such names of requirements have not been seen.
+fn escaped(path: &str) -> String {
+    path.replace(' ', "?")
+}
+
+/// Returns what stands behind CMD. A line of a Dockerfile is one line.
+fn shell_form(command: &str) -> String {
+    let command = exec(command);
+    if command.contains('\n') || command.trim_start().starts_with('[') || command.ends_with('\\') {
+        return serde_json::json!(["/bin/sh", "-c", command]).to_string();
+    }
+    command
 }
 
 #[cfg(test)]
@@ -134,10 +164,17 @@ mod tests {
         dir
     }
 
+    fn chosen(dir: &Path, dockerfile: &str) -> Result<Dockerfile, String> {
+        let mut settings = Settings::default();
+        settings.build.dockerfile = dockerfile.into();
+        settings.proxy.app_port = 8080;
+        choose(dir, &settings)
+    }
+
     #[test]
     fn the_apps_own_dockerfile_is_used() {
         let dir = source(&[("Dockerfile", "FROM scratch\n")]);
-        assert_eq!(choose(dir.path(), "Dockerfile", 8000), Ok(Dockerfile::Own("Dockerfile".into())));
+        assert_eq!(chosen(dir.path(), "Dockerfile"), Ok(Dockerfile::Own("Dockerfile".into())));
     }
 
     #[test]
@@ -146,50 +183,52 @@ mod tests {
             ("app.py", "from flask import Flask\n\napp = Flask(__name__)\n"),
             ("requirements.txt", "flask\n"),
         ]);
-        let Ok(Dockerfile::Generated(text)) = choose(dir.path(), "Dockerfile", 8080) else {
+        let Ok(Dockerfile::Generated(text)) = chosen(dir.path(), "Dockerfile") else {
             panic!("none was generated")
         };
-        let expected = r#"FROM python:3.12-slim
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-RUN useradd --no-create-home --uid 10001 app
+        let expected = r#"FROM python:3.12-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PROGRESS_BAR=off
+RUN python3 -m venv /venv
+ENV PATH="/venv/bin:$PATH"
 WORKDIR /app
 COPY requirements.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt && pip install gunicorn
-COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip pip install gunicorn
+
+FROM python:3.12-slim
+RUN useradd --create-home --uid 10001 app && mkdir /app && chown 10001:10001 /app
+ENV PATH="/venv/bin:$PATH" PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY --chown=10001:10001 . .
 USER 10001
 ENV PORT=8080
 EXPOSE 8080
-CMD exec gunicorn --bind "0.0.0.0:$PORT" --workers 2 --threads 4 --worker-tmp-dir /dev/shm --access-logfile - "app:app"
+CMD exec gunicorn --bind 0.0.0.0:$PORT --threads 8 --worker-tmp-dir /dev/shm --access-logfile - app:app
 "#;
         assert_eq!(text, expected);
     }
 
     #[test]
-    fn the_app_is_found_under_its_usual_names() {
-        for (text, object) in [
-            ("app = Flask(__name__)", Some("app")),
-            ("app: Flask = Flask(__name__)", Some("app")),
-            ("application=make()", Some("application")),
-            ("def create_app(config=None):\n    app = 1", Some("create_app()")),
-            ("from shop import app", Some("app")),
-            ("from shop import db, create_app", Some("create_app()")),
-            ("from shop import thing as application", Some("application")),
-            ("    app = indented()", None),
-            ("approx = 3", None),
-            ("import app", None),
+    fn a_command_takes_the_place_of_its_shell_where_it_can() {
+        for (command, form) in [
+            ("gunicorn app:app", "exec gunicorn app:app"),
+            ("gunicorn 'app:create_app()'", "exec gunicorn 'app:create_app()'"),
+            ("A=1 gunicorn app", "exec env A=1 gunicorn app"),
+            ("flask db upgrade && gunicorn app", "flask db upgrade && gunicorn app"),
+            ("exec gunicorn app", "exec gunicorn app"),
+            ("one\ntwo", r#"["/bin/sh","-c","one\ntwo"]"#),
         ] {
-            assert_eq!(find_object(text), object, "{text:?}");
+            assert_eq!(shell_form(command), form);
         }
     }
 
     #[test]
     fn what_is_missing_is_said() {
         let no_app = source(&[("requirements.txt", "flask"), ("app.py", "print()")]);
-        assert!(choose(no_app.path(), "Dockerfile", 8000).unwrap_err().contains("create_app()"));
-        let no_requirements = source(&[("app.py", "app = 1")]);
-        assert!(choose(no_requirements.path(), "Dockerfile", 8000).unwrap_err().contains("requirements.txt"));
+        assert!(chosen(no_app.path(), "Dockerfile").unwrap_err().contains("create_app()"));
         let configured = source(&[("Dockerfile", "FROM scratch")]);
-        assert!(choose(configured.path(), "docker/Web", 8000).unwrap_err().contains("docker/Web"));
-        assert!(choose(configured.path(), "../Dockerfile", 8000).unwrap_err().contains("`..`"));
+        assert!(chosen(configured.path(), "docker/Web").unwrap_err().contains("docker/Web"));
+        assert!(chosen(configured.path(), "../Dockerfile").unwrap_err().contains("`..`"));
     }
 }

@@ -43,3 +43,27 @@ pub(crate) async fn recall(context: &Context, run: &Run) -> Option<Evidence> {
     let text = tokio::fs::read(path(context, run)).await.ok()?;
     serde_json::from_slice(&text).ok()
 }
+
+/// Returns the variable that an app looked for in its environment and did not find, by the last lines that it printed.
+pub(crate) fn missing_variable(tail: &[String]) -> Option<String> {
+    let is_variable = |name: &&str| {
+        name.len() > 1
+            && name.starts_with(|first: char| first.is_ascii_uppercase())
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    // A key that is missing elsewhere is the app's own affair.
+    let is_environment =
+        tail.iter().any(|line| line.contains("environ") || line.contains("getenv") || line.contains("env("));
+    tail.iter().rev().find_map(|line| {
+        let quoted = line.split_once("KeyError: ").map(|(_, rest)| rest.trim().trim_matches(['\'', '"']));
+        let named = quoted.filter(|_| is_environment);
+        let decouple = || {
+            let (before, _) =
+                line.split_once(" not found. Declare it as envvar").or(line.split_once(" not set"))?;
+            before.rsplit([' ', '"', '\'']).find(|word| !word.is_empty())
+        };
+        let environs =
+            || line.split_once("Environment variable \"").and_then(|(_, rest)| rest.split('"').next());
+        named.or_else(environs).or_else(decouple).filter(is_variable).map(str::to_owned)
+    })
+}

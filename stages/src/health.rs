@@ -107,10 +107,11 @@ async fn too_late(
         return ended(&now, last_exit_code(context, &now.id).await);
     }
     format!(
-        "the app did not become healthy within {:?}: the last of {probes} probes, GET {}, {said}; expected 2xx or 3xx \
+        "the app did not become healthy within {:?}: the last of {probes} probes, GET {}, {said}; expected {} \
          on port {} of the container (`[proxy] healthcheck` and `app_port`, `[deploy] timeout`)",
         Duration::from_millis(settings.deploy.timeout_ms),
         check.path,
+        check.expected(),
         settings.proxy.app_port,
     )
 }
@@ -135,7 +136,7 @@ pub(crate) async fn probe(
         request = request.header(HOST, host);
     }
     match request.send().await {
-        Ok(response) if response.status().is_success() || response.status().is_redirection() => Ok(()),
+        Ok(response) if check.takes(response.status().as_u16()) => Ok(()),
         Ok(response) => Err(format!("gave {}", response.status())),
         Err(error) if error.is_timeout() => Err(format!("gave no answer within {limit:.1?}")),
         Err(error) => Err(format!("gave no answer ({})", cause(&error))),

@@ -15,6 +15,7 @@ mod container;
 pub mod context;
 mod deploy;
 mod deps;
+mod detect;
 pub mod docker;
 mod dockerfile;
 mod dockerignore;

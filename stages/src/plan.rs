@@ -252,6 +252,11 @@ pub(crate) fn candidate(
         env: Some(environment(env)),
         labels: Some(labels),
         exposed_ports: Some(vec![inside]),
+        cmd: settings
+            .web
+            .command
+            .as_deref()
+            .map(|command| vec!["/bin/sh".into(), "-c".into(), crate::detect::exec(command)]),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }

@@ -33,6 +33,11 @@ pub(crate) use watched::Watched;
 /// The last lines of a log are read from memory; the evidence is not worth a longer wait.
 const LOG_LIMIT: Duration = Duration::from_secs(5);
 
+/// The status after the last good one, where a check names none: of 2xx, of 2xx and 3xx, and of all but an app's own errors.
+const GOOD_END: u16 = 300;
+const REDIRECTS_END: u16 = 400;
+const ANY_ANSWER_END: u16 = 500;
+
 /// Where checks are sent.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
@@ -99,12 +104,13 @@ pub(crate) async fn check_all(
     let mut passed = Vec::new();
     if settings.smoke.is_empty() {
         // A plain app may answer its first page with a redirect to a login.
-        let found = http_check::check(context, settings, target, &health, true).await;
+        let end = if settings.proxy.healthcheck.any_answer { ANY_ANSWER_END } else { REDIRECTS_END };
+        let found = http_check::check(context, settings, target, &health, end).await;
         passed.push(said(found, output)?);
     }
     for (nth, check) in (1..).zip(&settings.smoke) {
         let found = match check {
-            SmokeCheck::Http(check) => http_check::check(context, settings, target, check, false).await,
+            SmokeCheck::Http(check) => http_check::check(context, settings, target, check, GOOD_END).await,
             SmokeCheck::Command(check) => {
                 command_check::check(context, order, settings, target, nth, check, output).await
             }

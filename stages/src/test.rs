@@ -75,7 +75,10 @@ pub(crate) async fn run(context: &Context, order: &Order, output: &Output) -> Ou
     };
     let outcome = concluded(context, &settings.test, &name, ended).await;
     end_services(context, order, &settings.test, &outcome, output).await;
-    if matches!(outcome, Outcome::Succeeded(_)) {
+    if let Outcome::Succeeded(facts) = &outcome {
+        if verdict::is_of_nothing(&settings.test, facts) {
+            output.line("no tests were found: nothing was tested");
+        }
         volumes::forget_old(context, order).await;
     }
     outcome
@@ -203,7 +206,8 @@ async fn prepared<'a>(
     let found = tokio::task::spawn_blocking(move || deps::find(&reading.0, &reading.1, &image_id)).await;
     let needed = found
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        .map_err(|error| Stopped::errored(format!("reading what the tests need: {error}")))?;
+        .map_err(|error| Stopped::errored(format!("reading what the tests need: {error}")))?
+        .map(|needed| needed.with_packages(&settings.build.packages));
     Ok(OneShot {
         name,
         body: body(order, &settings.test, needed.as_ref(), &source, network),

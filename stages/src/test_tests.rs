@@ -30,6 +30,7 @@ fn needed() -> Dependencies {
         install: "i\n".into(),
         unless: None,
         hash: "0f".into(),
+        packages: vec![],
     }
 }
 

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod follow;
 pub mod hook;
 pub mod ids;
+pub mod init;
 pub mod installation;
 pub mod ledger;
 pub mod logs;
@@ -48,6 +49,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
     let Cli { global, command } = cli;
     match command {
         Command::Run(args) => run::run(&global, args).await,
+        Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(&global, *args).await,
         Command::Hook(args) => hook::run(args),
         Command::Runs(args) => runs::run(&global, args).await,

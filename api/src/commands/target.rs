@@ -116,7 +116,7 @@ fn env_of(commit: &Commit, settings: Option<&Settings>, remarks: &mut Vec<String
 }
 
 /// Returns a name of an app that is as close to this one as can be.
-fn made_valid(name: &str) -> String {
+pub(super) fn made_valid(name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' })

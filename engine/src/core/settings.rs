@@ -283,11 +283,27 @@ pub struct HealthCheck {
     pub interval_ms: u64,
     /// Limit of one probe, in milliseconds.
     pub timeout_ms: u64,
+    /// Takes every answer below 500 for good: the path was guessed, and an app that says "not found" serves.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub any_answer: bool,
 }
 
 impl Default for HealthCheck {
     fn default() -> Self {
-        Self { path: "/".into(), interval_ms: 1_000, timeout_ms: 5_000 }
+        Self { path: "/".into(), interval_ms: 1_000, timeout_ms: 5_000, any_answer: false }
+    }
+}
+
+impl HealthCheck {
+    /// Tells whether an answer with this status shows that the app serves.
+    pub fn takes(&self, status: u16) -> bool {
+        let end = if self.any_answer { 500 } else { 400 };
+        (200..end).contains(&status)
+    }
+
+    /// Says which statuses those are.
+    pub fn expected(&self) -> &'static str {
+        if self.any_answer { "any status below 500" } else { "2xx or 3xx" }
     }
 }
 

@@ -27,9 +27,9 @@ const APPROVAL_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 /// A lane remembers 50 former releases.
 const RETAIN_MAX: i64 = 50;
 
-/// Returns the settings of the whole file. Problems are in the section's collection.
-pub(super) fn settings(mut top: Section<'_>, app: &str) -> Settings {
-    let mut settings = Settings { service: app.to_owned(), ..Settings::default() };
+/// Returns the settings of the whole file; what it does not say is as in `base`. Problems are in the section's collection.
+pub(super) fn settings(mut top: Section<'_>, app: &str, base: Settings) -> Settings {
+    let mut settings = Settings { service: app.to_owned(), ..base };
     let named = top.read("service", values::service);
     match named {
         Some(name) => settings.service = name,
@@ -42,10 +42,11 @@ pub(super) fn settings(mut top: Section<'_>, app: &str) -> Settings {
     on(top.section("on"), &mut settings);
     test(top.section("test"), &mut settings);
     build(top.section("build"), &mut settings);
+    web(top.section("web"), &mut settings);
     registry(top.section("registry"), &mut settings);
     let mut envs = top.section("env");
     settings.env = env(&mut envs);
-    settings.release = release(top.section("release"), None);
+    settings.release = release(top.section("release"), settings.release.as_ref());
     proxy(top.section("proxy"), &mut settings.proxy);
     deploy(top.section("deploy"), &mut settings.deploy);
     let mount = settings.proxy.mount.as_ref();
@@ -77,6 +78,7 @@ fn test(mut section: Section<'_>, settings: &mut Settings) {
     section.set("cpus", &mut test.cpu_millis, values::cpu_millis);
     section.set("junit", &mut test.junit, values::source_path);
     section.set("env", &mut test.env, values::variables);
+    section.set("services", &mut test.services, values::services);
     section.end();
 }
 
@@ -86,6 +88,14 @@ fn build(mut section: Section<'_>, settings: &mut Settings) {
     section.set("args", &mut build.args, values::variables);
     section.set("secrets", &mut build.secrets, values::list(values::secret_name));
     section.set("timeout", &mut build.timeout_ms, values::duration_ms(false));
+    build.image = section.read("image", values::image).or(build.image.take());
+    section.set("packages", &mut build.packages, values::list(values::package));
+    section.end();
+}
+
+fn web(mut section: Section<'_>, settings: &mut Settings) {
+    let web = &mut settings.web;
+    web.command = section.read("command", values::text).or(web.command.take());
     section.end();
 }
 
@@ -148,6 +158,11 @@ pub(super) fn proxy(mut section: Section<'_>, proxy: &mut ProxySettings) {
         proxy.healthcheck.path.clone_from(prefix);
     }
     health.set("path", &mut proxy.healthcheck.path, values::url_path);
+    // Whoever names a path says what it answers, too: well.
+    if health.place_of("path").is_some() {
+        proxy.healthcheck.any_answer = false;
+    }
+    health.set("any_answer", &mut proxy.healthcheck.any_answer, values::boolean);
     if let Some(at) = health.place_of("path") {
         below_the_prefix(&health, at, proxy.mount.as_ref(), &proxy.healthcheck.path);
     }

@@ -20,6 +20,20 @@ const FILE_BYTES_MAX: usize = 256 * 1024;
 ///
 /// For people: the first line says the first problem, the next ones show it and all others.
 pub fn read_at_checkout(source_dir: &Path, app: &str) -> Result<(Settings, String), String> {
+    refuse_links(source_dir)?;
+    read_at_commit(|name| std::fs::read(source_dir.join(name)).ok(), app)
+}
+
+/// Returns the text that configures the app in a folder, and the name of its file. None: nothing does.
+pub(super) fn written_at(source_dir: &Path) -> Result<Option<(String, &'static str)>, String> {
+    refuse_links(source_dir)?;
+    let Some((bytes, file)) = chosen(|name| std::fs::read(source_dir.join(name)).ok())? else {
+        return Ok(None);
+    };
+    Ok(Some((checked(&bytes, file)?.to_owned(), file)))
+}
+
+fn refuse_links(source_dir: &Path) -> Result<(), String> {
     let outside = |name: &str| {
         let path = source_dir.join(name);
         let real = path.canonicalize().ok()?;
@@ -28,10 +42,7 @@ pub fn read_at_checkout(source_dir: &Path, app: &str) -> Result<(Settings, Strin
         (!real.starts_with(root) || !real.is_file())
             .then(|| format!("{name} is no regular file of the source: expected a file of its own"))
     };
-    if let Some(problem) = [CONFIG_FILE, PYPROJECT_FILE].into_iter().find_map(outside) {
-        return Err(problem);
-    }
-    read_at_commit(|name| std::fs::read(source_dir.join(name)).ok(), app)
+    [CONFIG_FILE, PYPROJECT_FILE].into_iter().find_map(outside).map_or(Ok(()), Err)
 }
 
 /// Returns the settings at a commit, whose files `show_file` returns by their path, and the name of the
@@ -44,15 +55,23 @@ pub fn read_at_commit(
     show_file: impl Fn(&str) -> Option<Vec<u8>>,
     app: &str,
 ) -> Result<(Settings, String), String> {
+    match chosen(show_file)? {
+        Some((bytes, file)) => settings(&bytes, file, app),
+        None => defaults(app),
+    }
+}
+
+/// Returns the file that counts.
+fn chosen(show_file: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Option<(Vec<u8>, &'static str)>, String> {
     let ours = show_file(CONFIG_FILE);
     let python = show_file(PYPROJECT_FILE).filter(|bytes| mentions_us(bytes));
     match (ours, python) {
         (Some(_), Some(python)) if has_our_table(&python) == Some(true) => Err(format!(
             "there are two configurations: {CONFIG_FILE} and [tool.landfall] in {PYPROJECT_FILE}; remove one"
         )),
-        (Some(bytes), _) => settings(&bytes, CONFIG_FILE, app),
-        (None, Some(bytes)) if has_our_table(&bytes) != Some(false) => settings(&bytes, PYPROJECT_FILE, app),
-        (None, _) => defaults(app),
+        (Some(bytes), _) => Ok(Some((bytes, CONFIG_FILE))),
+        (None, Some(bytes)) if has_our_table(&bytes) != Some(false) => Ok(Some((bytes, PYPROJECT_FILE))),
+        (None, _) => Ok(None),
     }
 }
 

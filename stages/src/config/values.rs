@@ -23,6 +23,9 @@ const MEMORY_MB_MIN: u64 = 6;
 /// One TiB: more is a slip of the unit.
 const MEMORY_MB_MAX: u64 = 1 << 20;
 
+/// What tests need beside them is a database, a cache, a queue.
+const SERVICES_MAX: usize = 20;
+
 /// Longest text of a single line: a path, a host, a command.
 const TEXT_BYTES_MAX: usize = 4_096;
 
@@ -256,6 +259,35 @@ pub(super) fn image(value: &Value<'_>) -> Read<String> {
         return Ok(name);
     }
     Err(mismatch("the name of an image such as \"python:3.12-slim\"", value))
+}
+
+/// Reads what runs beside the tests: a table of names and images. A name is a host name, as the tests see it.
+pub(super) fn services(value: &Value<'_>) -> Read<BTreeMap<String, String>> {
+    let expected = "a table of names and images, such as { db = \"postgres:16\" }";
+    let table = value.get_ref().as_table().ok_or_else(|| mismatch(expected, value))?;
+    if table.len() > SERVICES_MAX {
+        return Err(mismatch(&format!("at most {SERVICES_MAX} services"), value));
+    }
+    let services = table.iter().map(|(name, value)| match is_service(name.get_ref()) {
+        true => Ok((name.get_ref().clone().into_owned(), image(value)?)),
+        false => {
+            let message =
+                format!("{:?} can't be the name of a service: expected {SERVICE_RULE}", name.get_ref());
+            Err(Problem::at(name.span(), message))
+        }
+    });
+    services.collect()
+}
+
+/// Reads the name of a Debian package, by Debian's own rule.
+pub(super) fn package(value: &Value<'_>) -> Read<String> {
+    let name = text(value)?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.');
+    let is_name = (2..=100).contains(&name.len()) && name.bytes().all(plain);
+    if is_name && name.as_bytes()[0].is_ascii_alphanumeric() {
+        return Ok(name);
+    }
+    Err(mismatch("the name of a Debian package such as \"libpq-dev\"", value))
 }
 
 /// Reads a path inside the source.

@@ -26,13 +26,13 @@ const SAYS_SILENCE: [u16; 2] = [502, 504];
 /// A header or a JSON value that is longer is not shown whole.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// Makes one check. `redirects` takes a 3xx for good where no status is named.
+/// Makes one check. Where it names no status, all from 200 to the one before `end` are good.
 pub(super) async fn check(
     context: &Context,
     settings: &Settings,
     target: &Target<'_>,
     check: &HttpCheck,
-    redirects: bool,
+    end: u16,
 ) -> Result<SmokePassed, Stopped> {
     let limit = Duration::from_millis(check.within_ms.unwrap_or(HTTP_CHECK_LIMIT_MS));
     let Target { watched, address, host, is_app } = *target;
@@ -42,7 +42,7 @@ pub(super) async fn check(
     match http::get(&context.http, get).await {
         Ok(answer) => {
             let masker = context.secrets.masker(Some(settings));
-            if let Err(reason) = judge(check, redirects, &answer, &masker) {
+            if let Err(reason) = judge(check, end, &answer, &masker) {
                 let is_silence = !is_app && SAYS_SILENCE.contains(&answer.status);
                 return Err(if is_silence { watched.silent(reason).await } else { Stopped::failed(reason) });
             }
@@ -58,7 +58,7 @@ pub(super) async fn check(
             Err(watched.silent(reason).await)
         }
         Err(NoAnswer::Unconnected(why) | NoAnswer::Broken(why)) => {
-            let expected = status_text(check, redirects);
+            let expected = status_text(check, end);
             let reason = format!("GET {} expected {expected}, found no answer ({why})", check.path);
             Err(watched.silent(reason).await)
         }
@@ -66,14 +66,13 @@ pub(super) async fn check(
 }
 
 /// Says what is expected and what was found, when they differ.
-fn judge(check: &HttpCheck, redirects: bool, answer: &Answer, masker: &Masker) -> Result<(), String> {
+fn judge(check: &HttpCheck, end: u16, answer: &Answer, masker: &Masker) -> Result<(), String> {
     let differs = |expected: String, found: String| {
         Err(format!("GET {} expected {expected}, found {found}", check.path))
     };
     let body = || quoted(answer, masker);
-    let range = if redirects { 200..400 } else { 200..300 };
-    if !check.status.map_or(range.contains(&answer.status), |status| status == answer.status) {
-        return differs(status_text(check, redirects), format!("{} ({})", status_name(answer), body()));
+    if !check.status.map_or((200..end).contains(&answer.status), |status| status == answer.status) {
+        return differs(status_text(check, end), format!("{} ({})", status_name(answer), body()));
     }
     for (name, value) in &check.header {
         if let Some(found) = header_differs(answer, name, value) {
@@ -100,11 +99,10 @@ fn judge(check: &HttpCheck, redirects: bool, answer: &Answer, masker: &Masker) -
     Ok(())
 }
 
-fn status_text(check: &HttpCheck, redirects: bool) -> String {
+fn status_text(check: &HttpCheck, end: u16) -> String {
     match check.status {
         Some(status) => format!("status {status}"),
-        None if redirects => "a status from 200 to 399".into(),
-        None => "a status from 200 to 299".into(),
+        None => format!("a status from 200 to {}", end - 1),
     }
 }
 
@@ -168,12 +166,12 @@ mod tests {
 
     #[track_caller]
     fn says(check: &HttpCheck, answer: &Answer, expected: &str) {
-        assert_eq!(judge(check, false, answer, &Masker::new(["hunter2!"])), Err(expected.to_owned()));
+        assert_eq!(judge(check, 300, answer, &Masker::new(["hunter2!"])), Err(expected.to_owned()));
     }
 
     #[track_caller]
     fn passes(check: &HttpCheck, answer: &Answer) {
-        assert_eq!(judge(check, false, answer, &Masker::default()), Ok(()));
+        assert_eq!(judge(check, 300, answer, &Masker::default()), Ok(()));
     }
 
     #[test]
@@ -191,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_redirect_is_good_where_nothing_was_configured() {
-        assert_eq!(judge(&get("/"), true, &answer(302, &[], ""), &Masker::default()), Ok(()));
+        assert_eq!(judge(&get("/"), 400, &answer(302, &[], ""), &Masker::default()), Ok(()));
     }
 
     #[test]

@@ -35,6 +35,31 @@ exec 9>&-
 export VIRTUAL_ENV="$DEPS/venv" PATH="$DEPS/venv/bin:$PATH"
 "#;
 
+/// What is compiled and what needs a library find them in each container anew, and in the volume what was downloaded.
+/// Two runs may want the same at once, so apt waits for its lock.
+const PACKAGES: &str = r#"missing=
+for package in PACKAGES; do
+  dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
+done
+header=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h
+[ -e "$header" ] || [ -e "$DEPS/.complete" ] || missing="$missing python3-dev"
+if [ -n "$missing" ]; then
+  echo "installing the Debian packages$missing"
+  mkdir -p "$DEPS/apt/archives/partial" "$DEPS/apt/lists/partial"
+  apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300 \
+      -o Dir::Cache::archives="$DEPS/apt/archives" -o Dir::State::lists="$DEPS/apt/lists" \
+      -o APT::Keep-Downloaded-Packages=true "$@" >/tmp/apt.log 2>&1
+  }
+  install() { apt install -y --no-install-recommends $missing; }
+  if ! { [ -e "$DEPS/apt/updated" ] && install; } && ! { apt update && : >"$DEPS/apt/updated" && install; }; then
+    tail -n 20 /tmp/apt.log
+    : >/landfall/not-installed
+    exit 213
+  fi
+fi
+"#;
+
 /// The report comes with the output, after the mark: fetching it from the ended container would mount the container's
 /// disk once more. What is too long for the container's log, or can't be written like this, is fetched.
 const SEND_REPORT: &str = r#"if [ ! -f REPORT ]; then
@@ -50,6 +75,10 @@ fi
 pub(super) fn run(needed: Option<&Dependencies>, junit: &str) -> String {
     let mut script = "set -eu\nDEPS=/landfall/deps\n".to_owned();
     if let Some(needed) = needed {
+        if !needed.packages.is_empty() {
+            let packages: Vec<String> = needed.packages.iter().map(|package| quoted(package)).collect();
+            script.push_str(&PACKAGES.replace("in PACKAGES;", &format!("in {};", packages.join(" "))));
+        }
         // It stands inside double quotes.
         let is_plain = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ',' | ' ');
         let named_by: String = needed.named_by.chars().filter(is_plain).collect();

@@ -98,6 +98,11 @@ pub(crate) fn not_installed(tail: Vec<String>) -> Outcome {
     Outcome::Failed(Failure::new(reason).with_tail(tail))
 }
 
+/// Tells whether tests were green because there were none.
+pub(crate) fn is_of_nothing(settings: &TestSettings, facts: &Facts) -> bool {
+    matches!(facts, Facts::Test(tests) if found_none(settings, tests))
+}
+
 fn found_none(settings: &TestSettings, tests: &TestReport) -> bool {
     let counted = tests.counts.map(|counts| counts.passed + counts.failed + counts.skipped);
     match tests.exit_code {
