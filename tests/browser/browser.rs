@@ -234,7 +234,8 @@ impl Browser {
         let told = told.as_array().cloned().unwrap_or_default();
         // That an answer was a refusal is what some tests want to see.
         let is_answer = |entry: &Value| entry["source"] == "network";
-        told.into_iter().filter(|entry| !is_answer(entry) && entry["level"] != "INFO").collect()
+        let is_bad = |entry: &Value| matches!(entry["level"].as_str(), Some("WARNING" | "SEVERE"));
+        told.into_iter().filter(|entry| is_bad(entry) && !is_answer(entry)).collect()
     }
 
     /// Asks the browser what no driver has a name for.
