@@ -99,6 +99,8 @@ function schedule() {
 function draw(anew) {
   const all = lines.length + (rest ? 1 : 0);
   spacer.style.height = `${all * LINE}px`;
+  // A few lines take no more room than they need.
+  viewer.style.height = all < 25 ? `${Math.max(2, all) * LINE + 2}px` : "";
   const first = Math.max(0, Math.floor(viewer.scrollTop / LINE) - SPARE);
   const last = Math.min(all, Math.ceil((viewer.scrollTop + (viewer.clientHeight || 400)) / LINE) + SPARE);
   if (!anew && first === drawn[0] && last === drawn[1]) return;

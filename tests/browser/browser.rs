@@ -56,22 +56,15 @@ where
 
 impl Browser {
     async fn start(url: &str) -> Self {
-        let mut process = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("./run setup installs chromium-driver");
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = said.next_line().await.unwrap().expect("chromedriver says its port");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').parse::<u16>().unwrap();
+        // Two that look for a free port at once may find the same one; the second then gives up, and is asked again.
+        let mut started = None;
+        for _ in 0..10 {
+            started = Self::driver().await;
+            if started.is_some() {
+                break;
             }
-        };
-        // Whoever stops reading it would stop it.
-        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+        }
+        let (process, port) = started.expect("chromedriver finds a port");
         let profile = tempfile::tempdir().unwrap();
         let folder = format!("--user-data-dir={}", profile.path().display());
         let options = json!({
@@ -90,6 +83,27 @@ impl Browser {
             .expect("chromium starts");
         let session = client.session_id().await.unwrap().unwrap();
         Self { client, driver, session, url: url.to_owned(), _process: process, _profile: profile }
+    }
+
+    /// Starts a driver and returns its port; None when it gave up.
+    async fn driver() -> Option<(Child, u16)> {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("./run setup installs chromium-driver");
+        let mut said = BufReader::new(process.stdout.take()?).lines();
+        let port = loop {
+            let line = said.next_line().await.ok()??;
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').parse().ok()?;
+            }
+        };
+        // Whoever stops reading it would stop it.
+        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+        Some((process, port))
     }
 
     /// Goes to a page.
@@ -220,7 +234,8 @@ impl Browser {
         let told = told.as_array().cloned().unwrap_or_default();
         // That an answer was a refusal is what some tests want to see.
         let is_answer = |entry: &Value| entry["source"] == "network";
-        told.into_iter().filter(|entry| !is_answer(entry) && entry["level"] != "INFO").collect()
+        let is_bad = |entry: &Value| matches!(entry["level"].as_str(), Some("WARNING" | "SEVERE"));
+        told.into_iter().filter(|entry| is_bad(entry) && !is_answer(entry)).collect()
     }
 
     /// Asks the browser what no driver has a name for.
@@ -239,12 +254,25 @@ impl Browser {
             body.len()
         );
         line.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        line.read_to_end(&mut answer).await.unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 200 "), "{path}: {answer}");
-        let answer: Value = serde_json::from_str(body).unwrap();
+        // It keeps the line open, whatever it is asked for: an answer ends where it says that it does.
+        let mut line = BufReader::new(line);
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let mut field = String::new();
+            line.read_line(&mut field).await.unwrap();
+            if let Some(value) = field.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if field.trim().is_empty() {
+                break;
+            }
+            head += &field;
+        }
+        let mut body = vec![0; length];
+        line.read_exact(&mut body).await.unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert!(head.contains(" 200 "), "{path}: {head}{body}");
+        let answer: Value = serde_json::from_str(&body).unwrap();
         answer["value"].clone()
     }
 }

@@ -174,7 +174,7 @@ async fn what_a_person_decides_is_done_and_the_log_says_who_it_was() {
         browser.click(&format!("a[data-deed][href='/runs/{waiting}/approve']")).await;
         browser.until("document.getElementById('deed').open").await;
         browser.colours("light").await;
-        browser.picture("dialog-light", 900).await;
+        browser.picture("dialog-light", 750).await;
         browser.click("#deed [data-close]").await;
         browser.until("!document.getElementById('deed').open").await;
         decides(&browser, &format!("/runs/{waiting}/approve"), None).await;

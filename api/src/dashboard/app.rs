@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use landfall_engine::core::environment::PRODUCTION;
-use landfall_engine::core::lane::Release;
 use landfall_engine::core::ledger::Scope;
 use landfall_engine::ports::RunQuery;
 use serde::Deserialize;
@@ -16,6 +15,7 @@ use serde::Deserialize;
 use super::apps::{LaneView, ReleaseView, RunLine};
 use super::ask::Api;
 use super::changes::Changes;
+use super::extract::Params;
 use super::gate::Viewer;
 use super::page::{self, Chrome, Oops};
 use super::traffic::{Plot, Traffic};
@@ -72,7 +72,7 @@ pub(super) async fn page(
     Path(name): Path<String>,
     extensions: Extensions,
     headers: HeaderMap,
-    Query(which): Query<Which>,
+    Params(which): Params<Which>,
 ) -> Result<Response, Oops> {
     let name = app_name(&name)?;
     viewer.sees(name)?;
@@ -126,17 +126,11 @@ pub(super) async fn page(
             api.read(&path, asks).await
         }
     };
-    let traffic: Option<Traffic> = api.read(&format!("/v1/apps/{name}/traffic?env={env}"), asks).await;
-    let switched: Vec<(u64, String)> =
-        line.iter().flat_map(|line| line.live.iter().chain(&line.former)).map(switch).collect();
-    let plot = traffic.and_then(|traffic| Plot::of(&traffic, &releases, &switched));
+    let traffic: Option<Traffic> =
+        api.read(&format!("/v1/apps/{name}/traffic?env={env}&since=1d"), asks).await;
+    let plot = traffic.as_ref().and_then(Plot::of);
     let tone = body.runs.first().map_or(Tone::Idle, |run| run.badge.tone);
     let chrome = Chrome::new(&viewer, "apps", tone);
     let app = name.to_owned();
     Ok(page::html(&AppPage { chrome, cursor, app, env, envs, releases, from, to, changes, plot, body }))
-}
-
-/// Returns when a release took over, and what it is called.
-fn switch(release: &Release) -> (u64, String) {
-    (release.live_at_ms, release.commit.short().to_owned())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use landfall_engine::audit::short_digest;
@@ -14,6 +14,7 @@ use landfall_engine::core::summary::RunSummary;
 use landfall_engine::ports::RunQuery;
 use serde::Deserialize;
 
+use super::extract::Params;
 use super::gate::Viewer;
 use super::page::{self, Chrome, Oops};
 use super::words::{Badge, Tone, When, subject};
@@ -165,7 +166,7 @@ pub(super) async fn page(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     headers: HeaderMap,
-    Query(piece): Query<Piece>,
+    Params(piece): Params<Piece>,
 ) -> Result<Response, Oops> {
     let store = app.engine.store();
     // Where the log ends is asked first: what comes while the page is made is then told once more, and not missed.

@@ -52,7 +52,9 @@ impl Api {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in [(CSRF_HEADER, csrf), ("idempotency-key", key)] {
-            if let Ok(value) = HeaderValue::from_str(value) {
+            if let Ok(value) = HeaderValue::from_str(value)
+                && !value.is_empty()
+            {
                 headers.insert(name, value);
             }
         }

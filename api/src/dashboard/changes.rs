@@ -1,26 +1,37 @@
-//! What changed between two releases: their commits, as `GET /v1/apps/{app}/changes` tells them.
+//! What changed between two releases: commits and files, as `GET /v1/apps/{app}/changes` tells them.
 
 use serde::Deserialize;
 
-/// The commits between two releases.
-#[derive(Debug, Deserialize)]
+/// What is between two releases.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Changes {
-    /// The commits, newest first.
-    #[serde(default)]
+    /// True when the second one is older: the commits are those that it takes back.
+    pub(super) reverted: bool,
+    /// Newest first.
     pub(super) commits: Vec<Changed>,
-    /// How many there are beyond those.
-    #[serde(default)]
-    pub(super) more: u64,
+    pub(super) more_commits: u64,
+    pub(super) files: Vec<File>,
+    pub(super) more_files: u64,
 }
 
 /// A commit.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Changed {
     pub(super) sha: String,
-    #[serde(default)]
     pub(super) subject: String,
-    #[serde(default)]
     pub(super) author: String,
+}
+
+/// A file that differs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    pub(super) path: String,
+    /// None: it is not text.
+    pub(super) added: Option<u64>,
+    pub(super) deleted: Option<u64>,
 }
 
 impl Changed {

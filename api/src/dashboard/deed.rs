@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponse, Redirect, Response};
 use landfall_engine::core::event::Cause;
@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::ask::Api;
+use super::extract::{Params, Sent};
 use super::gate::Viewer;
 use super::page::{self, Chrome, Oops};
 use super::words::{Badge, Tone, subject};
@@ -285,7 +286,7 @@ pub(super) async fn ask_about_run(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     Path((id, verb)): Path<(String, String)>,
-    Query(given): Query<Given>,
+    Params(given): Params<Given>,
 ) -> Result<Response, Oops> {
     let (deed, run) = (find(&OF_RUN, &verb)?, run(&app, &viewer, &id).await?);
     viewer.identity.may_for(deed.scope, &run.lane.app)?;
@@ -299,7 +300,7 @@ pub(super) async fn do_to_run(
     Path((id, verb)): Path<(String, String)>,
     extensions: Extensions,
     headers: HeaderMap,
-    Form(given): Form<Given>,
+    Sent(given): Sent<Given>,
 ) -> Result<Response, Oops> {
     let (deed, run) = (find(&OF_RUN, &verb)?, run(&app, &viewer, &id).await?);
     let form = form_of_run(&viewer, deed, &run, &given);
@@ -310,7 +311,7 @@ pub(super) async fn do_to_run(
 pub(super) async fn ask_about_app(
     viewer: Viewer,
     Path((app, verb)): Path<(String, String)>,
-    Query(given): Query<Given>,
+    Params(given): Params<Given>,
 ) -> Result<Response, Oops> {
     let deed = find(&OF_APP, &verb)?;
     viewer.identity.may_for(deed.scope, &app)?;
@@ -323,7 +324,7 @@ pub(super) async fn do_to_app(
     Path((app, verb)): Path<(String, String)>,
     extensions: Extensions,
     headers: HeaderMap,
-    Form(given): Form<Given>,
+    Sent(given): Sent<Given>,
 ) -> Result<Response, Oops> {
     let deed = find(&OF_APP, &verb)?;
     let form = form_of_app(&viewer, deed, &app, &given)?;

@@ -62,7 +62,7 @@ const LABELS: [&str; 10] = [
     "Run tests",
     "Build image",
     "Push image",
-    "Trigger deploy",
+    "Start deploy",
     "Deploy",
     "Smoke tests",
     "Release live",
@@ -76,12 +76,15 @@ impl Flow {
     /// Lays out a run as its history shows it, up to and including event `until`.
     pub(super) fn of(replay: &Replay, history: &[Envelope], until: u64) -> Self {
         let (took, since) = times(history.iter().filter(|envelope| envelope.seq <= until));
+        let is_now = history.last().is_none_or(|last| last.seq <= until);
         let nodes: Vec<Node> = replay
             .rows
             .iter()
             .zip(LABELS)
             .enumerate()
             .map(|(place, (row, label))| node(row, label, took[place], since[place]))
+            // What was going on then is over now: no clock counts it on.
+            .map(|node| Node { since_ms: node.since_ms.filter(|_| is_now), ..node })
             .collect();
         let sources = RED_AT.map(|(place, usual)| source(replay, place, usual));
         let summary =
@@ -122,7 +125,7 @@ fn node(row: &Row, label: &'static str, took: Option<u64>, since_ms: Option<u64>
     let (class, mark, word) = match row.mark {
         Mark::NotReached => ("not_reached", "", "not reached"),
         Mark::Begun if since_ms.is_some() || row.number == 10 => ("busy", "●", "going on"),
-        Mark::Begun if row.number == 5 => ("wait", "⏸", "waits"),
+        Mark::Begun if row.number == 5 => ("wait", "‖", "waits"),
         Mark::Begun => ("busy", "●", "begun"),
         Mark::Passed if row.number == 9 => ("bad", "■", "stopped"),
         Mark::Passed if is_end => ("back", "↩", "rolled back"),
@@ -165,13 +168,13 @@ fn class_of(to: &Node) -> &'static str {
 }
 
 fn wide(nodes: &[Node], sources: [u8; 2]) -> Layout {
-    const STEP: i32 = 140;
+    const STEP: i32 = 142;
     let mut placed: Vec<Node> = nodes.to_vec();
     for (node, x) in placed.iter_mut().zip((0..8).map(|place| 2 + place * STEP)) {
-        (node.x, node.y, node.width, node.height) = (x, 2, 116, 62);
+        (node.x, node.y, node.width, node.height) = (x, 2, 122, 62);
     }
-    for (node, x) in placed.iter_mut().skip(8).zip([STEP + 30, STEP * 6 - 16]) {
-        (node.x, node.y, node.width, node.height) = (x, 116, 152, 62);
+    for (node, x) in placed.iter_mut().skip(8).zip([STEP + 30, STEP * 6 - 20]) {
+        (node.x, node.y, node.width, node.height) = (x, 116, 164, 62);
     }
     let mut edges = Vec::new();
     for pair in placed.windows(2).take(7) {
@@ -184,7 +187,7 @@ fn wide(nodes: &[Node], sources: [u8; 2]) -> Layout {
         let path = format!("M{x} {}V90H{middle}V{}", from.y + from.height, to.y - 2);
         edges.push(Edge { path, class: class_of(to) });
     }
-    Layout { name: "wide", width: 7 * STEP + 120, height: 182, nodes: placed, edges }
+    Layout { name: "wide", width: 7 * STEP + 126, height: 182, nodes: placed, edges }
 }
 
 fn tall(nodes: &[Node], sources: [u8; 2]) -> Layout {
@@ -194,7 +197,7 @@ fn tall(nodes: &[Node], sources: [u8; 2]) -> Layout {
         (node.x, node.y, node.width, node.height) = (2, y, 176, 48);
     }
     for (node, y) in placed.iter_mut().skip(8).zip([2 + STEP * 2, 2 + STEP * 6]) {
-        (node.x, node.y, node.width, node.height) = (208, y, 134, 48);
+        (node.x, node.y, node.width, node.height) = (204, y, 138, 48);
     }
     let mut edges = Vec::new();
     for pair in placed.windows(2).take(7) {
@@ -204,7 +207,7 @@ fn tall(nodes: &[Node], sources: [u8; 2]) -> Layout {
     for (to, source) in placed.iter().skip(8).zip(sources) {
         let from = &placed[usize::from(source) - 1];
         let path = format!(
-            "M{} {}H193V{}H{}",
+            "M{} {}H191V{}H{}",
             from.x + from.width,
             from.y + from.height / 2,
             to.y + to.height / 2,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Form, Query, State};
+use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use super::extract::{Params, Sent};
 use super::gate::Viewer;
 use super::page::{self, Chrome, Oops};
 use crate::error::ApiError;
@@ -46,7 +47,7 @@ pub(super) struct Credentials {
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Query(Next { next }): Query<Next>,
+    Params(Next { next }): Params<Next>,
 ) -> Response {
     if logged_in(&app, &headers).is_some() {
         return Redirect::to(local(&next)).into_response();
@@ -59,7 +60,7 @@ pub(super) async fn log_in(
     State(app): State<Arc<App>>,
     extensions: Extensions,
     headers: HeaderMap,
-    Form(given): Form<Credentials>,
+    Sent(given): Sent<Credentials>,
 ) -> Result<Response, Oops> {
     if !is_same_origin(&headers) {
         return Err(ApiError::Forbidden("log in on this server's own page".into()).into());
@@ -96,7 +97,7 @@ pub(super) async fn log_out(
     viewer: Viewer,
     extensions: Extensions,
     mut headers: HeaderMap,
-    Form(Leave { csrf }): Form<Leave>,
+    Sent(Leave { csrf }): Sent<Leave>,
 ) -> Result<Response, Oops> {
     page::meant(&viewer, &mut headers, &csrf)?;
     app.sessions.close(&headers);

@@ -17,6 +17,7 @@ mod ask;
 mod assets;
 mod changes;
 mod deed;
+mod extract;
 mod flow;
 mod gate;
 mod login;

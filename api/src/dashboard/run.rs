@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use landfall_engine::audit::{COLUMNS, Mark, Replay, cause_in_words, replay, seconds, short_digest};
 use landfall_engine::core::event::{Envelope, Event};
@@ -16,6 +16,7 @@ use landfall_engine::timeline::timestamp;
 use serde::Deserialize;
 
 use super::deed::{self, Button};
+use super::extract::Params;
 use super::flow::{Flow, Layout};
 use super::gate::Viewer;
 use super::page::{self, Chrome, Oops};
@@ -130,7 +131,7 @@ pub(super) async fn page(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     Path(id): Path<String>,
-    Query(which): Query<Which>,
+    Params(which): Params<Which>,
 ) -> Result<Response, Oops> {
     let id: RunId = id.parse().map_err(|_| ApiError::BadRequest(format!("{id:?} is not the id of a run")))?;
     let summary = viewer.run(&app, id).await?;

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::ports::RunQuery;
 use serde::Deserialize;
 
 use super::apps::RunLine;
+use super::extract::Params;
 use super::gate::Viewer;
 use super::page::{self, Chrome, Oops};
 use super::words::Tone;
@@ -70,7 +71,7 @@ const STATES: [(&str, &str); 11] = [
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     viewer: Viewer,
-    Query(which): Query<Which>,
+    Params(which): Params<Which>,
 ) -> Result<Response, Oops> {
     let store = app.engine.store();
     let cursor = store.near_end(0).await.0;

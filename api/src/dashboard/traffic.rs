@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use landfall_engine::audit::short_digest;
 use landfall_engine::timeline::timestamp;
 use serde::Deserialize;
 
-use super::apps::ReleaseView;
+use super::words::subject;
 
 /// How the requests of an app went, as the API tells it.
 #[derive(Debug, Default, Deserialize)]
@@ -16,15 +17,40 @@ pub(super) struct Traffic {
     now_ms: u64,
     releases: Vec<OfRelease>,
     nothing_released: Vec<Bucket>,
+    switches: Vec<Switched>,
+}
+
+/// A switch of the traffic.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Switched {
+    at_ms: u64,
+    kind: String,
+    commit: Named,
+}
+
+/// A commit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    sha: String,
+    subject: String,
+}
+
+impl Named {
+    fn short(&self) -> &str {
+        self.sha.get(..12).unwrap_or(&self.sha)
+    }
 }
 
 /// How the requests went that one release was sent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OfRelease {
-    release: String,
-    run: String,
-    buckets: Vec<Bucket>,
+    digest: String,
+    run: Option<String>,
+    commit: Option<Named>,
+    points: Vec<Bucket>,
 }
 
 /// The requests that came in a stretch of time.
@@ -97,15 +123,11 @@ impl Bucket {
 
 impl Plot {
     /// Draws what was told; None when there was no request at all.
-    pub(super) fn of(
-        traffic: &Traffic,
-        releases: &[ReleaseView],
-        switched: &[(u64, String)],
-    ) -> Option<Self> {
-        let all = || traffic.releases.iter().flat_map(|each| &each.buckets).chain(&traffic.nothing_released);
+    pub(super) fn of(traffic: &Traffic) -> Option<Self> {
+        let all = || traffic.releases.iter().flat_map(|each| &each.points).chain(&traffic.nothing_released);
         let first = all().filter(|bucket| bucket.requests > 0).map(|bucket| bucket.at_ms).min()?;
         // The last hour, unless the newest switch is before it.
-        let newest = switched.iter().map(|(at_ms, _)| *at_ms).max().unwrap_or(first);
+        let newest = traffic.switches.iter().map(|switch| switch.at_ms).max().unwrap_or(first);
         let now_ms = traffic.now_ms.max(all().map(|bucket| bucket.at_ms).max().unwrap_or(0));
         let is_recent = now_ms.saturating_sub(newest) < HOUR_MS;
         let (span_ms, span) =
@@ -122,11 +144,15 @@ impl Plot {
         }
         let most = counted.values().map(|bar| bar.requests).max().unwrap_or(0).max(1);
         let x_of = |at_ms: u64| (at_ms.saturating_sub(from_ms)) * WIDTH / span_ms;
-        let inside = switched.iter().filter(|(at_ms, _)| *at_ms >= from_ms && *at_ms <= now_ms);
-        let switches = inside.map(|(at_ms, label)| {
-            let x = x_of(*at_ms);
+        let inside = traffic.switches.iter().filter(|switch| (from_ms..=now_ms).contains(&switch.at_ms));
+        let switches = inside.map(|switch| {
+            let x = x_of(switch.at_ms);
             let (text_x, anchor) = if x > WIDTH / 2 { (x - 6, "end") } else { (x + 6, "start") };
-            Switch { x, text_x, anchor, label: label.clone() }
+            let label = match switch.kind.as_str() {
+                "rollback" => format!("↩ {} rolled back", switch.commit.short()),
+                _ => switch.commit.short().to_owned(),
+            };
+            Switch { x, text_x, anchor, label }
         });
         Some(Self {
             width: WIDTH,
@@ -135,7 +161,7 @@ impl Plot {
             switches: switches.collect(),
             most,
             span,
-            rows: rows(traffic, releases),
+            rows: rows(traffic),
         })
     }
 }
@@ -157,7 +183,7 @@ fn drawn(place: u64, bar: &Bucket, most: u64) -> Bar {
     }
 }
 
-fn rows(traffic: &Traffic, releases: &[ReleaseView]) -> Vec<PlotRow> {
+fn rows(traffic: &Traffic) -> Vec<PlotRow> {
     let sum = |buckets: &[Bucket]| {
         buckets
             .iter()
@@ -175,10 +201,9 @@ fn rows(traffic: &Traffic, releases: &[ReleaseView]) -> Vec<PlotRow> {
         .iter()
         .rev()
         .map(|each| {
-            let known = releases.iter().find(|release| release.run == each.run);
-            let digest = landfall_engine::audit::short_digest(&each.release);
-            let name = known.map_or(digest, |release| format!("{} {}", release.short, release.subject));
-            row(name, Some(each.run.clone()).filter(|run| !run.is_empty()), sum(&each.buckets))
+            let digest = short_digest(&each.digest);
+            let named = |commit: &Named| format!("{} {}", commit.short(), subject(&commit.subject));
+            row(each.commit.as_ref().map_or(digest, named), each.run.clone(), sum(&each.points))
         })
         .collect();
     let nothing = sum(&traffic.nothing_released);
@@ -203,16 +228,17 @@ mod tests {
             |at_ms, requests, server_errors| Bucket { at_ms, requests, server_errors, unanswered: 0 };
         let now_ms = 100 * HOUR_MS;
         let half = now_ms - HOUR_MS / 2;
-        let of = |run: &str, buckets| OfRelease { release: "sha256:ab".into(), run: run.into(), buckets };
+        let of = |run: &str, points| OfRelease { digest: run.into(), points, ..OfRelease::default() };
         let traffic = Traffic {
             now_ms,
             releases: vec![
                 of("one", vec![bucket(half - 60_000, 200, 0)]),
                 of("two", vec![bucket(half + 60_000, 100, 50), bucket(now_ms, 1, 0)]),
             ],
-            nothing_released: vec![],
+            switches: vec![Switched { at_ms: half, ..Switched::default() }],
+            ..Traffic::default()
         };
-        let plot = Plot::of(&traffic, &[], &[(half, "two".into())]).unwrap();
+        let plot = Plot::of(&traffic).unwrap();
         assert_eq!(plot.span, "the last hour");
         let (before, after, last) = (&plot.bars[0], &plot.bars[1], &plot.bars[2]);
         assert!(before.x < plot.switches[0].x && after.x > plot.switches[0].x);
@@ -220,6 +246,6 @@ mod tests {
         assert_eq!((after.height, after.error_height), (before.height / 2, before.height / 4));
         assert_eq!((last.height, last.x + last.width <= WIDTH), (2, true));
         assert_eq!(plot.rows[0].rate, "49.5 %");
-        assert!(Plot::of(&Traffic::default(), &[], &[]).is_none());
+        assert!(Plot::of(&Traffic::default()).is_none());
     }
 }

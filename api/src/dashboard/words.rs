@@ -86,7 +86,7 @@ impl Badge {
             return Self::new(Tone::Wait, "⚠", "Parked: needs a person");
         }
         if run.approval_until_ms.is_some() {
-            return Self::new(Tone::Wait, "⏸", "Waits for approval");
+            return Self::new(Tone::Wait, "‖", "Waits for approval");
         }
         match (run.stage, &run.cause) {
             (Some(stage), _) => Self::new(Tone::Busy, "●", going_on(stage)),

@@ -80,6 +80,21 @@ impl<'a> Browser<'a> {
     }
 }
 
+/// What a browser makes of a form.
+trait Form {
+    fn form(self, fields: &[(impl AsRef<str>, impl AsRef<str>)]) -> Self;
+}
+
+impl Form for RequestBuilder {
+    fn form(self, fields: &[(impl AsRef<str>, impl AsRef<str>)]) -> Self {
+        let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let pairs =
+            fields.iter().map(|(name, value)| format!("{}={}", name.as_ref(), escaped(value.as_ref())));
+        let body = pairs.collect::<Vec<_>>().join("&");
+        self.header("content-type", "application/x-www-form-urlencoded").body(body)
+    }
+}
+
 /// Returns the value of a hidden field.
 fn value_of(page: &str, name: &str) -> Option<String> {
     let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\""))?;
