@@ -20,6 +20,18 @@ use crate::yard::{Inbox, TOKEN, free_port, landfall, said, sh, wait_for};
 /// How long a page may take. The longest has three deploys.
 const PATIENCE: Duration = Duration::from_secs(150);
 
+/// An app that has never heard of Landfall.
+const BLOG: &str = "\
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get(\"/health\")
+def health():
+    return \"ok\"
+";
+
 /// What is there when a page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begins {
@@ -106,9 +118,14 @@ impl Home {
         sh(Command::new("cp").arg("-r").arg(root().join("examples/hello-flask/.")).arg(&shop));
         fs::remove_file(shop.join("README.md")).unwrap();
         self.configure("");
+        let blog = self.path().join("src/blog");
+        fs::create_dir_all(&blog).unwrap();
+        fs::write(blog.join("app.py"), BLOG).unwrap();
+        fs::write(blog.join("requirements.txt"), "flask==3.1.2\n").unwrap();
         self.is_done(
             "git config --global user.name Ada && git config --global user.email ada@example.com
-             cd ~/src/shop && git init --quiet --initial-branch=main && git add --all && git commit --quiet -m 'A shop'",
+             cd ~/src/shop && git init --quiet --initial-branch=main && git add --all && git commit --quiet -m 'A shop'
+             cd ~/src/blog && git init --quiet --initial-branch=main && git add --all && git commit --quiet -m 'A blog'",
         );
     }
 

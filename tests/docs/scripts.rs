@@ -60,12 +60,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    the_first_page: "README.md", ["LIVE", "Hello from Landfall", "Verified:"];
-    the_first_deploy: "api/docs/first-deploy.md", ["LIVE", "Hello from Landfall", "Verified:"];
+    the_first_page: "README.md", ["Live: shop", "Hello from Landfall", "Verified:"];
+    the_first_deploy: "api/docs/first-deploy.md", ["Live: shop", "Hello from Landfall", "Verified:"];
     forges: "api/docs/forges.md", ["shop is registered", "blog is registered"];
-    environments: "api/docs/environments.md", ["LIVE", "\"ok\"", "paused"];
+    environments: "api/docs/environments.md", ["Live: shop", "\"ok\"", "paused"];
     operating: "api/docs/operate.md", ["grafana", "DATABASE_URL", "Landfall"];
-    what_happens: "api/docs/what-happens-when.md", ["LIVE"];
+    what_happens: "api/docs/what-happens-when.md", ["Live: shop"];
     removing_an_app: "api/docs/removing-an-app.md", ["paused"];
     auditing: "api/docs/audit.md", ["Verified:", "Signature Verified Successfully", "PASSED"];
     hello_flask: "examples/hello-flask/README.md", ["passed", "healthz"];
