@@ -49,6 +49,11 @@ theme.addEventListener("click", () => {
 });
 sayTheme();
 
+// ---- logging in: the line of an output that a link leads to is kept on the way -----
+
+const next = document.querySelector("form[action='/login'] [name=next]");
+if (next && location.hash) next.value += location.hash;
+
 // ---- decisions: the page that asks "do you mean it?", in a dialog ------------
 
 const deed = document.getElementById("deed");

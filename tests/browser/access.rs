@@ -45,7 +45,7 @@ async fn axe_finds_nothing_serious_on_any_page_in_light_and_dark() {
                 browser.goto(&path).await;
                 ready(&browser).await;
                 found.extend(browser.axe().await.into_iter().map(|each| format!("{scheme} {path}: {each}")));
-                browser.picture(&format!("{name}-{scheme}"), 1_400).await;
+                browser.picture(&format!("{name}-{scheme}"), 1_000).await;
             }
         }
         assert!(found.is_empty(), "{found:#?}");
@@ -70,7 +70,7 @@ async fn a_phone_shows_every_page_without_scrolling_sideways() {
             browser.goto(&path).await;
             ready(&browser).await;
             wide.push((path, browser.value(check).await));
-            browser.picture(&format!("{name}-phone"), 1_600).await;
+            browser.picture(&format!("{name}-phone"), 1_500).await;
             assert_eq!(browser.axe().await, Vec::<String>::new(), "{name}");
         }
         wide.retain(|(_, width)| width.as_u64().is_none_or(|width| width > 375));

@@ -29,7 +29,7 @@ async fn a_run_is_seen_as_it_happens_with_its_output() {
         assert_eq!(browser.value(&format!("{window}.includes('\\u001b')")).await, false);
         assert_eq!(browser.value("document.querySelectorAll('.line .a32').length > 5").await, true);
         browser.colours("light").await;
-        browser.picture("run-going-on-light", 1_400).await;
+        browser.picture("run-going-on-light", 1_000).await;
         // Whoever scrolls up is left there.
         browser.value("(document.getElementById('viewer').scrollTop = 0)").await;
         browser.until("document.getElementById('follow').getAttribute('aria-pressed') === 'false'").await;

@@ -173,7 +173,7 @@ fn wide(nodes: &[Node], sources: [u8; 2]) -> Layout {
     for (node, x) in placed.iter_mut().zip((0..8).map(|place| 2 + place * STEP)) {
         (node.x, node.y, node.width, node.height) = (x, 2, 122, 62);
     }
-    for (node, x) in placed.iter_mut().skip(8).zip([STEP + 30, STEP * 6 - 20]) {
+    for (node, x) in placed.iter_mut().skip(8).zip([STEP + 30, STEP * 6 - 19]) {
         (node.x, node.y, node.width, node.height) = (x, 116, 164, 62);
     }
     let mut edges = Vec::new();
