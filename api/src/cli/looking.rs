@@ -44,6 +44,9 @@ pub struct BadgeArgs {
     /// Look at the newest run of this branch, and not of all.
     #[arg(long, value_name = "NAME")]
     pub branch: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 const BADGE_HELP: &str = "\

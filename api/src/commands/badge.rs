@@ -1,5 +1,7 @@
 //! `landfall badge`: the Markdown that shows an app's badge in a README.
 
+use serde_json::json;
+
 use super::installation::Installation;
 use super::stdout;
 use super::target::checked;
@@ -21,9 +23,14 @@ pub async fn run(global: &Global, args: BadgeArgs) -> Result<u8, Fault> {
         ));
     };
     let url = format!("{}{}", client.url(), badge_path(&app, &env, args.branch.as_deref()));
-    stdout::line(&format!("![{app}: what is live]({url})"))?;
-    let known = client.app(&app).await?.registration.unwrap_or_default();
-    if !known.public_badge {
+    let markdown = format!("![{app}: what is live]({url})");
+    let is_open = client.app(&app).await?.registration.unwrap_or_default().public_badge;
+    if args.json {
+        stdout::line(&json!({ "url": url, "markdown": markdown, "open": is_open }).to_string())?;
+        return Ok(0);
+    }
+    stdout::line(&markdown)?;
+    if !is_open {
         said(&format!(
             "the badge of {app} is not open, so a README can't show it: register it with `landfall app add {app} … \
              --public-badge`"

@@ -8,7 +8,7 @@ use landfall::proxy::spawn::ensure_running;
 use landfall::server::Vitals;
 use landfall_engine::Limits;
 use landfall_engine::core::command::Outcome;
-use landfall_engine::core::facts::Failure;
+use landfall_engine::core::facts::{Failure, TestFailure, TestReport};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use landfall_stages::proxy::{ProxyClient, Route};
@@ -366,10 +366,12 @@ async fn a_run_is_told_in_a_few_plain_lines() {
     // What is long is cut, and a subject that would paint the terminal does not.
     let tail = (0..40).map(|line| format!("line {line}")).collect();
     let failure = Failure { tail, ..Failure::new("exit code 1") };
-    server.stages.end(Stage::Build, Outcome::Failed(failure));
+    let red = |nth| TestFailure { name: format!("test_{nth}"), message: "assert 1 == 2".into() };
+    let tests = TestReport { exit_code: 1, counts: None, first_failures: (0..9).map(red).collect() };
+    server.stages.end(Stage::Test, Outcome::Failed(Failure { tests: Some(tests), ..failure }));
     copy.git(&["commit", "--quiet", "--allow-empty", "--message", "Paint \u{1b}[31mit"]).await;
     let said = text(pushed(&server, &copy).await).await;
-    assert!(said.contains("on main: Paint it\n") && said.contains("line 39\n"), "{said}");
+    assert!(said.contains("on main: Paint it\n") && said.contains("test_8\n"), "{said}");
     assert!(said.lines().count() == 20 && said.contains(" lines …\n"), "{said}");
     assert_eq!(get(&server, &format!("/v1/runs/{}/summary.txt", uuid::Uuid::nil())).await.0, 404);
     server.stop().await;

@@ -9,7 +9,7 @@ use landfall::cli::Cli;
 use crate::{landfall, ok, said};
 
 /// Commands without an answer that a program could want: they serve, carry, or print a form of their own.
-const WITHOUT_JSON: [&str; 6] = ["serve", "proxy", "hook", "completions", "man", "export"];
+const WITHOUT_JSON: [&str; 7] = ["serve", "proxy", "hook", "completions", "man", "export", "help"];
 
 #[test]
 fn every_command_answers_in_json_when_asked() {
