@@ -16,6 +16,7 @@ use landfall_stages::proxy::RUN_HEADER;
 
 use super::backend::Backend;
 use super::front::Sender;
+use crate::server::session::COOKIE as SESSION_COOKIE;
 
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -104,6 +105,7 @@ pub(super) fn to_upstream(
 ) {
     strip_hop_by_hop(headers);
     strip_doubles(headers);
+    keep_sessions_back(headers);
     headers.remove(PROBE_HEADER);
     // It is the proxy that tells the client to go on; the container gets the body at once.
     headers.remove(header::EXPECT);
@@ -121,6 +123,7 @@ pub(super) fn to_client(headers: &mut HeaderMap, upgraded: Option<HeaderValue>) 
     strip_hop_by_hop(headers);
     headers.remove(RELEASE_HEADER);
     headers.remove(RUN_HEADER);
+    refuse_sessions(headers);
     if let Some(protocol) = upgraded {
         set_upgrade(headers, protocol);
     }
@@ -133,6 +136,47 @@ pub(super) fn sign(headers: &mut HeaderMap, backend: &Backend) {
             headers.insert(name, value);
         }
     }
+}
+
+/// Takes the dashboard's session out of what a browser sends. Browsers keep cookies by host name and not by port, so on one
+/// host every app would be handed whatever the person at the dashboard may do.
+fn keep_sessions_back(headers: &mut HeaderMap) {
+    let is_session = |pair: &&[u8]| name_of(pair) == SESSION_COOKIE.as_bytes();
+    let holds_one = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b';').any(|pair| is_session(&pair));
+    if !headers.get_all(header::COOKIE).iter().any(holds_one) {
+        return;
+    }
+    let kept: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty() && !is_session(pair))
+        .collect();
+    let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|kept| !kept.is_empty());
+    headers.remove(header::COOKIE);
+    if let Some(kept) = kept {
+        headers.insert(header::COOKIE, kept);
+    }
+}
+
+/// Keeps an app from putting a session of its own in the place of the dashboard's.
+fn refuse_sessions(headers: &mut HeaderMap) {
+    let is_session = |value: &HeaderValue| name_of(value.as_bytes()) == SESSION_COOKIE.as_bytes();
+    if !headers.get_all(header::SET_COOKIE).iter().any(is_session) {
+        return;
+    }
+    let kept: Vec<HeaderValue> =
+        headers.get_all(header::SET_COOKIE).iter().filter(|value| !is_session(value)).cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for value in kept {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// Returns the name in `name=value`.
+fn name_of(cookie: &[u8]) -> &[u8] {
+    cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
 fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
@@ -241,6 +285,36 @@ mod tests {
         ] {
             assert_eq!(without_port(host), expected);
         }
+    }
+
+    #[test]
+    fn no_app_is_handed_the_dashboards_session_or_hands_one_out() {
+        upstream_sees(
+            STRANGER,
+            "cookie: theme=dark; landfall_session=0123; cart=7
+             cookie: landfall_session=4567
+             cookie: x_landfall_session=a=b",
+            "cookie: theme=dark; cart=7; x_landfall_session=a=b
+             host: shop.test
+             x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: http
+             x-forwarded-host: shop.test",
+        );
+        upstream_sees(
+            STRANGER,
+            "cookie: landfall_session=0123",
+            "host: shop.test
+             x-forwarded-for: 203.0.113.7
+             x-forwarded-proto: http
+             x-forwarded-host: shop.test",
+        );
+        let mut said = headers(
+            "set-cookie: cart=7; Path=/
+             set-cookie: landfall_session=evil; Path=/
+             set-cookie: landfall_sessions=x",
+        );
+        to_client(&mut said, None);
+        assert_eq!(said, headers("set-cookie: cart=7; Path=/\nset-cookie: landfall_sessions=x"));
     }
 
     #[test]

@@ -45,7 +45,8 @@ fn parsed<T: DeserializeOwned>(json: &[u8]) -> Result<Body<T>, ApiError> {
         .map_err(|error| ApiError::BadRequest(format!("the body is not the JSON expected here: {error}")))
 }
 
-pub(super) async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+/// Returns a body that arrives whole and in time.
+pub(crate) async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let slow = |_| ApiError::Slow(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()));
     let arrived =
         tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(slow)?;

@@ -21,7 +21,7 @@ mod contract;
 mod control;
 mod describe;
 pub(crate) mod etag;
-mod extract;
+pub(crate) mod extract;
 mod listen;
 mod live;
 mod names;
@@ -255,12 +255,12 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let pages = dashboard::routes(Router::new().nest("/v1", v1.clone()).with_state(Arc::clone(&app)))
         .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::page_in_turn))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let deliveries = Router::from(signed()).layer(middleware::from_fn(in_time));
     let badges = Router::from(public())
         .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::in_turn));
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::page_in_turn));
     let metrics = Router::new()
         .route(auth::METRICS, get(vitals::metrics))
         .layer(middleware::from_fn(in_time))

@@ -23,6 +23,8 @@ const ID_BYTES_MAX: usize = 64;
 
 /// Requests that are worked on at once. Each waits for a disk or a git; more of them only make all of them slow.
 const REQUESTS_MAX: usize = 256;
+/// Pages that are made at once, for people and for whoever has no token: none of them keeps a program from being answered.
+const PAGES_MAX: usize = 128;
 /// Streams that are open at once: a team's dashboards and terminals are dozens, each with some 20 KiB.
 const STREAMS_MAX: usize = 4_000;
 
@@ -30,6 +32,7 @@ const STREAMS_MAX: usize = 4_000;
 #[derive(Debug)]
 pub struct Places {
     requests: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
 
@@ -37,6 +40,7 @@ impl Default for Places {
     fn default() -> Self {
         Self {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
@@ -96,13 +100,24 @@ pub(super) async fn in_turn(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Ok(_place) = app.places.requests.try_acquire() else {
-        let text = format!(
-            "{REQUESTS_MAX} requests are being answered, which is as many as there may be; ask again"
-        );
-        return Err(ApiError::Unavailable(text));
-    };
+    let _place = app.places.requests.try_acquire().map_err(|_| full(REQUESTS_MAX))?;
     Ok(next.run(request).await)
+}
+
+/// Does the same for what is open to whoever has no token.
+pub(super) async fn page_in_turn(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let _place = app.places.pages.try_acquire().map_err(|_| full(PAGES_MAX))?;
+    Ok(next.run(request).await)
+}
+
+fn full(places: usize) -> ApiError {
+    ApiError::Unavailable(format!(
+        "{places} requests are being answered, which is as many as there may be; ask again"
+    ))
 }
 
 /// `OPTIONS` of a path that is there: which methods it has stands in `Allow`. Other methods are told the same.

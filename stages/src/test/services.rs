@@ -46,6 +46,9 @@ const LINES_SHOWN: usize = 10;
 /// Lists the connections of the network that a container is on. Either file may be missing.
 const SOCKETS: [&str; 3] = ["cat", "/proc/net/tcp", "/proc/net/tcp6"];
 
+/// Six thousand connections. An image may have anything for a `cat`, and what that says is held in memory.
+const SOCKETS_BYTES_MAX: usize = 1024 * 1024;
+
 /// The state of a socket that listens, in those files.
 const LISTENS: &str = "0A";
 
@@ -98,7 +101,8 @@ pub(super) async fn start(
     for service in &services {
         container::ensure_image(context, service.image, &settings.registry, output).await?;
         output.line(&format!("starting {service}"));
-        ensure(context, order, service, &network).await?;
+        // Beside what serves, they may take as much as the tests themselves.
+        ensure(context, order, service, Limits::of_tests(&settings.test), &network).await?;
     }
     let left = Duration::from_millis(order.deadline_ms.saturating_sub(SystemClock.now_ms()));
     let limit = READY_LIMIT.min(left);
@@ -189,6 +193,7 @@ async fn ensure(
     context: &Context,
     order: &Order,
     service: &Service<'_>,
+    limits: Limits,
     network: &str,
 ) -> Result<(), Stopped> {
     let name = &service.container;
@@ -200,7 +205,7 @@ async fn ensure(
         }
         Standing::Absent => {}
     }
-    container::create(context, name, body(order, service, network)).await?;
+    container::create(context, name, body(order, service, limits, network)).await?;
     match context.docker.ask(context.docker.api().start_container(name, None)).await {
         Ok(()) => Ok(()),
         Err(error) if docker::status(&error) == Some(400) => {
@@ -211,12 +216,12 @@ async fn ensure(
 }
 
 /// Returns the container of a service. It runs what its image says.
-fn body(order: &Order, service: &Service<'_>, network: &str) -> ContainerCreateBody {
+fn body(order: &Order, service: &Service<'_>, limits: Limits, network: &str) -> ContainerCreateBody {
     let mut labels = plan::labels(order);
     labels.insert(plan::LABEL_SERVICE.into(), service.name.to_owned());
     let endpoint =
         EndpointSettings { aliases: Some(vec![service.name.to_owned()]), ..EndpointSettings::default() };
-    let mut host = confinement::host_config(Limits::USUAL);
+    let mut host = confinement::host_config(limits);
     host.network_mode = Some(network.to_owned());
     ContainerCreateBody {
         image: Some(service.image.to_owned()),
@@ -343,18 +348,26 @@ async fn sockets(context: &Context, container: &str) -> Result<Option<String>, S
     };
     let mut said = String::new();
     match docker.ask(api.start_exec(&exec, None::<StartExecOptions>)).await {
-        Ok(StartExecResults::Attached { output, .. }) => {
-            let reading = output.try_for_each(|piece| {
-                if let LogOutput::StdOut { message } = piece {
-                    said.push_str(&String::from_utf8_lossy(&message));
+        Ok(StartExecResults::Attached { mut output, .. }) => {
+            let reading = async {
+                while let Some(piece) = output.try_next().await? {
+                    if let LogOutput::StdOut { message } = piece {
+                        said.push_str(&String::from_utf8_lossy(&message));
+                    }
+                    if said.len() > SOCKETS_BYTES_MAX {
+                        break;
+                    }
                 }
-                std::future::ready(Ok(()))
-            });
+                Ok(())
+            };
             docker.ask(reading).await.map_err(no_answer)?;
         }
         Ok(StartExecResults::Detached) => {}
         Err(error) if docker::status(&error).is_some() => {}
         Err(error) => return Err(no_answer(error)),
+    }
+    if said.len() > SOCKETS_BYTES_MAX {
+        return Ok(None);
     }
     if said.contains("local_address") {
         return Ok(Some(said));

@@ -35,7 +35,7 @@ fn a_service_is_ours_by_its_labels_and_the_tests_by_its_name() {
     let settings = with(&[("db", "postgres:16")], &[]);
     let order = order();
     let found = services(&order, &settings).unwrap();
-    let body = body(&order, &found[0], "net");
+    let body = body(&order, &found[0], Limits::of_tests(&settings), "net");
     let labels = body.labels.unwrap();
     assert!(plan::is_of(&order, Some(&labels)));
     assert_eq!(labels[plan::LABEL_SERVICE], "db");

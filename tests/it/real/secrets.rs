@@ -89,7 +89,7 @@ fn a_secret_set_through_the_server_reaches_the_app_and_is_found_nowhere_else() {
     app.push(&server);
     let failed = server.ended();
     assert_ne!(failed["state"], "live");
-    let told = server.replay(&failed);
+    let told = sh(yard.landfall().args(["show", failed["id"].as_str().unwrap()]));
     assert!(told.contains("landfall secret set hello SHOP_"), "{told}");
 
     set(&yard, "SHOP_TOKEN", &format!("{VALUE}\n"));
