@@ -10,7 +10,9 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::detect::{Kind, Manifest, Source, is_requirements, is_test_group, needs_setuptools, older_than};
+use crate::detect::{
+    Kind, Manifest, Source, is_requirements, is_test_group, needs_setuptools, older_than, poetry,
+};
 
 /// What has to be installed, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl Recipe {
             Kind::Poetry if source.has(&manifest.path("poetry.lock")) => {
                 recipe("poetry.lock", poetry(&manifest), &["pyproject.toml", "poetry.toml"])
             }
-            Kind::Poetry => recipe("pyproject.toml", poetry(&manifest), &["poetry.toml"]),
+            Kind::Poetry => recipe("pyproject.toml", poetry_without_lock(&manifest), &[]),
             Kind::PipfileLock => recipe("Pipfile.lock", pipenv(&manifest), &["Pipfile"]),
             Kind::Pipfile => {
                 let mut wanted = manifest.pipfile(source, "packages");
@@ -148,16 +150,36 @@ fn uv(manifest: &Manifest) -> String {
 }
 
 fn poetry(manifest: &Manifest) -> String {
-    // A project that is no package can't be installed, and poetry takes the try for an error.
-    let root = if manifest.is_package() { "" } else { " --no-root" };
     let extras: String =
         manifest.test_extras().into_iter().map(|extra| format!(" --extras {}", quoted(&extra))).collect();
+    let cd = manifest.cd();
     format!(
-        "{TOOLS}\"$TOOLS/bin/pip\" install poetry\n\
-         # Poetry has certificates of its own and does not look at this variable.\n\
-         [ -z \"${{SSL_CERT_FILE:-}}\" ] || export REQUESTS_CA_BUNDLE=\"$SSL_CERT_FILE\"\n\
-         {VENV}{}POETRY_VIRTUALENVS_CREATE=false \"$TOOLS/bin/poetry\" install --no-interaction --all-groups{extras}{root}\n",
-        manifest.cd()
+        "{TOOLS}{}\n\
+         ( {cd}{} )\n\
+         {VENV}( {cd}pip install -r \"$TOOLS/requirements.txt\" )\n{}",
+        poetry::tools("\"$TOOLS\""),
+        poetry::export("\"$TOOLS\"", &format!(" --all-groups{extras}"), "\"$TOOLS/requirements.txt\""),
+        itself(manifest)
+    )
+}
+
+/// Without a lock file, pip finds the versions.
+fn poetry_without_lock(manifest: &Manifest) -> String {
+    let wanted = words(&poetry::wanted(manifest, true));
+    let install =
+        if wanted.is_empty() { String::new() } else { format!("( {}pip install{wanted} )\n", manifest.cd()) };
+    format!("{VENV}{install}{}", itself(manifest))
+}
+
+/// Installs the app itself where it says that it is a package. Many that say so never were built, and are found from
+/// their folder.
+fn itself(manifest: &Manifest) -> String {
+    if !manifest.is_package() {
+        return String::new();
+    }
+    let cd = manifest.cd();
+    format!(
+        "( {cd}pip install --no-deps -e . ) || echo 'the app is no package that can be built: it is found from its folder'\n"
     )
 }
 

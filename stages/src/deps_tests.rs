@@ -38,8 +38,8 @@ fn requirements_and_those_for_the_tests_are_installed_together() {
     );
     check(
         &[("requirements/base.txt", ""), ("requirements/test.txt", "")],
-        "requirements/test.txt",
-        "pip install -r requirements/test.txt",
+        "requirements/base.txt, requirements/test.txt",
+        "pip install -r requirements/base.txt -r requirements/test.txt",
     );
     check(
         &[("requirements/prod.txt", ""), ("requirements/docs.txt", "")],

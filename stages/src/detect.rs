@@ -15,6 +15,7 @@ mod manifest;
 mod modules;
 mod packages;
 mod pins;
+pub(crate) mod poetry;
 mod procfile;
 mod python;
 mod release;
@@ -194,10 +195,10 @@ fn testing(source: &Source, manifest: &Manifest, written: &Written<'_>, found: &
         let pairs = values.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
         Value::Table(pairs.collect())
     };
-    let reason = format!("{} runs the tests with them", services.file);
+    let reason = format!("{} has them for the tests", services.file);
     found.push(Finding::new("test.services", table(&services.images), reason));
     if !services.variables.is_empty() {
-        let reason = format!("{} sets them for the tests", services.file);
+        let reason = format!("{} sets them", services.file);
         found.push(Finding::new("test.env", table(&services.variables), reason));
     }
 }

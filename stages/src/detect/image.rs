@@ -8,6 +8,7 @@
 use super::manifest::Kind;
 use super::manifest::Manifest;
 use super::pins;
+use super::poetry;
 use super::source::Source;
 use crate::deps::quoted;
 
@@ -47,13 +48,22 @@ pub(crate) fn recipe(source: &Source, manifest: &Manifest, servers: &[&str]) -> 
                  --python /venv/bin/python"
             ));
         }
-        Kind::Poetry => {
+        Kind::Poetry if source.has(&manifest.path("poetry.lock")) => {
             recipe.copied = copied(&["pyproject.toml", "poetry.lock", "poetry.toml"]);
-            recipe.steps.push(format!("{PIP_CACHE} python3 -m venv /tools && /tools/bin/pip install poetry"));
-            recipe.steps.push(format!(
-                "--mount=type=cache,target=/root/.cache/pypoetry {cd}VIRTUAL_ENV=/venv POETRY_VIRTUALENVS_CREATE=false \
-                 REQUESTS_CA_BUNDLE=\"${{SSL_CERT_FILE:-}}\" /tools/bin/poetry install --no-interaction --only main --no-root"
-            ));
+            let tools = poetry::tools("/tools");
+            recipe.steps.push(format!("{PIP_CACHE} python3 -m venv /tools && {tools}"));
+            let export = poetry::export("/tools", "", "/tmp/requirements.txt");
+            recipe.steps.push(format!("{PIP_CACHE} {cd}{export} && pip install -r /tmp/requirements.txt"));
+        }
+        Kind::Poetry => {
+            let wanted = poetry::wanted(manifest, false);
+            let step = pip(&words(&wanted));
+            match wanted.iter().any(|wanted| wanted.starts_with('.')) {
+                // A path is a package in the source.
+                true => recipe.finish.push(step),
+                false if wanted.is_empty() => {}
+                false => recipe.steps.push(step),
+            }
         }
         Kind::PipfileLock => {
             recipe.copied = copied(&["Pipfile", "Pipfile.lock"]);

@@ -10,6 +10,9 @@ use super::source::Source;
 /// Extras, groups and requirements by these names are for the tests.
 const TEST_GROUPS: [&str; 8] = ["dev", "test", "tests", "testing", "ci", "develop", "development", "local"];
 
+/// Those that are for nothing else.
+const TESTS_ALONE: [&str; 4] = ["test", "tests", "testing", "ci"];
+
 /// Files of a `requirements` folder that are for production, the best first.
 const BASE_REQUIREMENTS: [&str; 9] =
     ["prod", "production", "requirements", "base", "common", "main", "app", "core", "default"];
@@ -152,6 +155,10 @@ impl Manifest {
                 .filter(|name| is_for(&TEST_GROUPS, name))
                 .map(|name| format!("requirements/{name}")),
         );
+        // What a developer has beside them is not needed for the tests.
+        if tests.iter().any(|name| is_for(&TESTS_ALONE, name.rsplit('/').next().unwrap_or(name))) {
+            tests.retain(|name| is_for(&TESTS_ALONE, name.rsplit('/').next().unwrap_or(name)));
+        }
         if app.is_empty() {
             // One that has another name, such as requirements_latest.txt.
             let other = here.iter().find(|name| {
@@ -165,7 +172,8 @@ impl Manifest {
         (!app.is_empty() || !tests.is_empty()).then_some(Kind::Requirements { app, tests })
     }
 
-    fn tool(&self, name: &str) -> Option<&Table> {
+    /// Returns what is said below `[tool.name]`.
+    pub(crate) fn tool(&self, name: &str) -> Option<&Table> {
         self.pyproject.get("tool")?.get(name)?.as_table()
     }
 

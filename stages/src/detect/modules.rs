@@ -4,7 +4,7 @@
 //! packages, `src/`, folders such as `backend/`.
 
 use super::procfile;
-use super::python::{self, Statement};
+use super::python::{self, Block, Statement};
 use super::source::Source;
 
 /// Files that hold an app, in the order in which they are looked at.
@@ -112,9 +112,12 @@ pub(crate) fn find(source: &Source) -> Option<Entry> {
     found.or_else(|| script(source))
 }
 
-/// What `FLASK_APP` names.
+/// What `FLASK_APP` or the server in the Procfile names.
 fn named(source: &Source) -> Option<Entry> {
-    let (value, file) = procfile::variable(source, "FLASK_APP").or_else(|| in_texts(source))?;
+    let (value, file, said) = procfile::variable(source, "FLASK_APP")
+        .map(|(value, file)| (value, file, "FLASK_APP="))
+        .or_else(|| Some((procfile::served(source)?, "Procfile".to_owned(), "")))
+        .or_else(|| in_texts(source).map(|(value, file)| (value, file, "FLASK_APP=")))?;
     let (target, object) = value.split_once(':').map_or((value.as_str(), None), |(t, o)| (t, Some(o)));
     let target = target.trim_start_matches("./").trim_end_matches('/');
     let target = target.strip_suffix(".py").unwrap_or(target).replace('.', "/");
@@ -125,7 +128,7 @@ fn named(source: &Source) -> Option<Entry> {
         Some((folder, rest)) if !source.has(&format!("{folder}/__init__.py")) => (folder, rest),
         _ => ("", target.as_str()),
     };
-    let reason = format!("{file} says FLASK_APP={value}");
+    let reason = format!("{file} says {said}{value}");
     let module = module.replace('/', ".");
     let mut entry = in_module(source, folder, &module, &path, true)?;
     if let Some(object) = object.filter(|object| !object.is_empty()) {
@@ -294,12 +297,35 @@ fn object(source: &Source, base: &str, statements: &[Statement], text: &str, usu
             return Some(Object { said: format!("{name}({})", short(parameters)), object: call });
         }
     }
+    if let Some((name, parameters)) = other_factory(statements) {
+        return Some(Object {
+            said: format!("{name}({}), which returns its app", short(parameters)),
+            object: format!("{name}()"),
+        });
+    }
     let factory = imported.iter().find(|(_, there, _)| usual && FACTORIES.contains(there))?;
     let (here, there, module) = factory;
     let parameters = parameters_of(source, base, module, there).unwrap_or_default();
     let call = call(source, there, &parameters, text)?;
     let call = call.replacen(there, here, 1);
     Some(Object { said: format!("{here}, from {module}"), object: call })
+}
+
+/// A function of any name that makes an app and returns it, and needs not be told anything.
+fn other_factory(statements: &[Statement]) -> Option<(&str, &str)> {
+    statements.iter().enumerate().find_map(|(at, statement)| {
+        let (name, parameters) = statement.defined().filter(|_| statement.within.is_empty())?;
+        let is_told = python::arguments(parameters)
+            .iter()
+            .any(|one| !one.contains('=') && !one.starts_with(['*', '/']));
+        let body = || statements[at + 1..].iter().take_while(|inside| !inside.within.is_empty());
+        let makes = |app: &str| {
+            body().filter_map(Statement::assigned).any(|(name, value)| name == app && makes_flask(value))
+        };
+        let returns =
+            body().filter_map(|inside| inside.text.strip_prefix("return ")).any(|value| makes(value.trim()));
+        (returns && !is_told && !statement.text.starts_with("async ")).then_some((name, parameters))
+    })
 }
 
 fn by_rank<'a>(defined: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -434,15 +460,18 @@ struct OwnServer {
 fn own_server(statements: &[Statement]) -> OwnServer {
     let mut server = OwnServer::default();
     for statement in statements {
-        let Some((callee, rest)) = statement.text.split_once('(') else { continue };
+        // `build().run(port=80)` as well as `app.run(port=80)`.
+        let of_call = statement.text.split_once(").run(").filter(|_| statement.within.contains(&Block::Main));
+        let Some((callee, rest)) = of_call.or_else(|| statement.text.split_once('(')) else { continue };
         let callee = callee.trim();
-        let runs = callee.strip_suffix(".run").is_some_and(|name| {
-            name.ends_with("app")
-                || name.ends_with("application")
-                || name.contains("socket")
-                || name == "server"
-                || name == "sio"
-        });
+        let runs = of_call.is_some()
+            || callee.strip_suffix(".run").is_some_and(|name| {
+                name.ends_with("app")
+                    || name.ends_with("application")
+                    || name.contains("socket")
+                    || name == "server"
+                    || name == "sio"
+            });
         let serves = matches!(callee, "serve" | "waitress.serve" | "run_simple");
         if !runs && !serves {
             continue;

@@ -11,6 +11,20 @@ pub(crate) fn process(procfile: &str, name: &str) -> Option<String> {
     })
 }
 
+/// Returns the app that gunicorn is told to serve: `shop.web:app`.
+pub(crate) fn served(source: &Source) -> Option<String> {
+    let command = process(&source.text("Procfile")?, "web")?;
+    let (_, rest) = command.split_once("gunicorn")?;
+    let mut words = rest.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
+    let is_app = |word: &&str| {
+        let (module, object) = word.split_once(':').unwrap_or_default();
+        let path = module.replace('.', "/");
+        let is_there = source.has(&format!("{path}.py")) || source.has(&format!("{path}/__init__.py"));
+        is_there && object.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    };
+    words.find(is_app).map(str::to_owned)
+}
+
 /// Files that say what a developer's environment is.
 const ENV_FILES: [&str; 8] = [
     ".flaskenv",

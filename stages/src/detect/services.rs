@@ -1,4 +1,5 @@
-//! What runs beside the tests, where the source says that its tests need it: the services of a workflow on GitHub.
+//! What runs beside the tests, where the source says that its tests need it: the services of a workflow on GitHub, else
+//! those of a compose file that the tests speak of.
 //!
 //! No YAML parser: what is read is `services:`, the names below it, their `image:`, and variables that name a database.
 
@@ -16,8 +17,69 @@ pub(crate) struct Services {
     pub(crate) file: String,
 }
 
-/// Returns the services of the first workflow that runs tests with some.
+/// Compose files, those for the tests first.
+const COMPOSE_FILES: [&str; 7] = [
+    "docker-compose.test.yml",
+    "docker-compose.ci.yml",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.dev.yml",
+];
+
+/// Images that tests ask for, and the words by which it is seen.
+const ASKED_FOR: [(&str, &[&str]); 8] = [
+    ("postgres", &["postgres", "psycopg", "pg8000"]),
+    ("mysql", &["mysql"]),
+    ("mariadb", &["mariadb", "mysql"]),
+    ("redis", &["redis"]),
+    ("mongo", &["mongo"]),
+    ("rabbitmq", &["rabbitmq", "amqp"]),
+    ("memcached", &["memcache"]),
+    ("elasticsearch", &["elasticsearch"]),
+];
+
+/// Returns what the tests need.
 pub(crate) fn find(source: &Source) -> Option<Services> {
+    of_workflow(source).or_else(|| of_compose(source))
+}
+
+/// The services of a compose file, where a test speaks of their kind or of a variable that leads to them. Others are the
+/// app's own affair: a service that no test uses would only cost its start.
+fn of_compose(source: &Source) -> Option<Services> {
+    let is_test = |path: &str| path.split('/').any(|part| part.starts_with("test") || part == "conftest.py");
+    let tests: Vec<String> = source
+        .python_texts()
+        .into_iter()
+        .filter(|(path, _)| is_test(path))
+        .map(|(_, text)| text.to_lowercase())
+        .collect();
+    let speak_of = |word: &str| tests.iter().any(|text| text.contains(&word.to_lowercase()));
+    COMPOSE_FILES.iter().find_map(|file| {
+        let text = source.text(file)?;
+        let mut images = images(&text);
+        let mut variables = variables(&text, &images);
+        images.retain(|name, image| {
+            let kind = image.rsplit('/').next().unwrap_or_default().split([':', '@']).next();
+            let words = ASKED_FOR.iter().find(|(known, _)| Some(*known) == kind).map(|(_, words)| *words);
+            let leads_here =
+                |(variable, value): (&String, &String)| is_host(value, name) && speak_of(variable);
+            words.is_some_and(|words| {
+                words.iter().any(|word| speak_of(word)) || variables.iter().any(leads_here)
+            })
+        });
+        variables.retain(|_, value| images.keys().any(|name| is_host(value, name)));
+        (!images.is_empty()).then(|| Services { images, variables, file: (*file).to_owned() })
+    })
+}
+
+fn is_host(url: &str, name: &str) -> bool {
+    url.split(['@', '/', ':', '?']).any(|part| part == name)
+}
+
+/// Returns the services of the first workflow that runs tests with some.
+fn of_workflow(source: &Source) -> Option<Services> {
     let is_workflow = |path: &&str| {
         path.starts_with(".github/workflows/") && (path.ends_with(".yml") || path.ends_with(".yaml"))
     };
@@ -56,7 +118,9 @@ fn images(text: &str) -> BTreeMap<String, String> {
         match &name {
             Some((at, name)) if indent > *at => {
                 if key == "image" && !value.contains("${") && !value.is_empty() {
-                    images.insert(name.clone(), value.to_owned());
+                    if is_name(name) {
+                        images.insert(name.clone(), value.to_owned());
+                    }
                 }
             }
             _ => name = Some((indent, key.to_owned())),
@@ -65,16 +129,27 @@ fn images(text: &str) -> BTreeMap<String, String> {
     images
 }
 
+/// What the configuration takes for the name of a service.
+fn is_name(name: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=40).contains(&name.len())
+        && name.bytes().all(is_plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
 /// A service is reached by its name, not as the workflow's own machine.
 fn variables(text: &str, images: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for line in text.lines() {
-        let Some((name, value)) = line.trim().split_once(": ") else { continue };
+        // Compose files have `- NAME=value` as well.
+        let line = line.trim().trim_start_matches("- ");
+        let Some((name, value)) = line.split_once(": ").or_else(|| line.split_once('=')) else { continue };
         let value = value.trim().trim_matches(['"', '\'']);
         let is_variable = !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         let kind = value.split(['+', ':']).next().unwrap_or_default();
-        if !is_variable || value.contains("${{") || !value.contains("://") {
+        if !is_variable || value.contains([' ', '\t']) || value.contains("${") || !value.contains("://") {
             continue;
         }
         let kind = if kind == "postgresql" { "postgres" } else { kind };

@@ -379,3 +379,100 @@ fn odd_files_are_no_more_than_findings_that_are_not_made() {
     let configured = config::read_and_guess(dir.path(), "shop").unwrap();
     assert!(configured.settings.web.command.unwrap().ends_with(" app:app"));
 }
+
+#[test]
+fn services_of_a_compose_file_run_where_the_tests_speak_of_them() {
+    let compose = "services:\n  web:\n    build: .\n    environment:\n      - DATABASE_URL=postgresql://me:x@db/shop\n      - QUEUE=redis://cache:6379/0\n  db:\n    image: postgres:16\n  cache:\n    image: redis:7\n  mail:\n    image: mailhog/mailhog\n";
+    let guessed_with = |test: &str| {
+        guessed(&[
+            ("app.py", APP),
+            ("docker-compose.yml", compose),
+            ("tests/test_a.py", test),
+            ("requirements.txt", "flask"),
+        ])
+    };
+    let both = guessed_with("import os\n\ndef test_it():\n    assert os.environ['DATABASE_URL']\n");
+    assert!(both.contains("test.services = { db = \"postgres:16\" }\n"), "{both}");
+    assert!(both.contains("test.env = { DATABASE_URL = \"postgresql://me:x@db/shop\" }\n"), "{both}");
+    let none = guessed_with(TEST);
+    assert!(!none.contains("services"), "{none}");
+}
+
+#[track_caller]
+fn check_health(files: &[(&str, &str)], path: &str) {
+    let dir = laid_out(files);
+    let found = health::find(&Source::of(dir.path())).map(|(path, _)| path);
+    assert_eq!(found.as_deref().unwrap_or("/"), path);
+}
+
+#[test]
+fn a_health_route_of_a_blueprint_has_the_prefix_by_which_it_is_registered() {
+    let views = "from flask import Blueprint\nviews = Blueprint('views', __name__)\n@views.get('/up')\ndef up():\n    return ''\n";
+    let app = |registers: &str| format!("from flask import Flask\n{registers}\n");
+    for (registers, path) in [
+        ("from .views import views\napp = Flask(__name__)\napp.register_blueprint(views)", "/up"),
+        (
+            "from . import views\ndef make():\n    app = Flask('a')\n    app.register_blueprint(views.views)",
+            "/up",
+        ),
+        ("from .views import views as v\napp = Flask('a')\napp.register_blueprint(v, url_prefix='/')", "/up"),
+        ("from .views import views\napp = Flask('a')\napp.register_blueprint(views, url_prefix='/api')", "/"),
+        ("from .views import views\napp = Flask('a')\napp.register_blueprint(views, url_prefix=PREFIX)", "/"),
+        ("from .views import views\napi.register_blueprint(views)", "/"),
+        ("from . import other\napp = Flask('a')\napp.register_blueprint(other.views)", "/"),
+    ] {
+        check_health(&[("shop/__init__.py", &app(registers)), ("shop/views.py", views)], path);
+    }
+    let api = "bp = Blueprint('api', __name__, url_prefix='/api')\n@bp.route('/health', methods=['GET'])\ndef health(): pass\n";
+    let registers = app("from shop.api import bp\napp = Flask('a')\napp.register_blueprint(bp)");
+    check_health(&[("shop/__init__.py", &registers), ("shop/api.py", api)], "/api/health");
+    check_health(
+        &[("app.py", "web = Flask(__name__)\n@web.route('/ping', methods=['POST'])\ndef p(): pass\n")],
+        "/",
+    );
+    check_health(
+        &[("app.py", "def f():\n    web = Flask(__name__)\n    @web.get('/ping')\n    def p(): pass\n")],
+        "/ping",
+    );
+}
+
+#[test]
+fn a_function_of_any_name_that_returns_its_app_is_served() {
+    let main = "from flask import Flask\n\ndef build(debug=False):\n    web = Flask(__name__)\n    return web\n\nif __name__ == '__main__':\n    build().run(host='0.0.0.0', port=int(os.environ['PORT']))\n";
+    check(
+        &[("main.py", main), ("requirements.txt", "flask")],
+        "dependencies = requirements.txt\ntest.allow_none = true\nweb.command = GUNICORN 'main:build()'\n",
+    );
+    let told = main.replace("debug=False", "words");
+    check(
+        &[("main.py", &told.replace("build()", "build(W)")), ("requirements.txt", "flask")],
+        "dependencies = requirements.txt\ntest.allow_none = true\nweb.command = python main.py\n",
+    );
+}
+
+#[test]
+fn a_project_of_poetry_without_a_lock_file_is_installed_by_pip() {
+    let pyproject = "[tool.poetry]\nname = 'shop'\npackage-mode = false\n[tool.poetry.dependencies]\npython = '^3.10'\nflask = '^3.0'\n[tool.poetry.group.dev.dependencies]\npytest = '^8'\n";
+    let dir = laid_out(&[("app.py", APP), ("pyproject.toml", pyproject)]);
+    let needed = crate::deps::find(dir.path(), "pytest", "sha256:1").unwrap().unwrap();
+    assert!(needed.install.contains("pip install 'flask>=3.0,<4' 'pytest>=8,<9'"), "{}", needed.install);
+    let settings = config::read_and_guess(dir.path(), "shop").unwrap().settings;
+    let dockerfile = crate::dockerfile::generate(dir.path(), &settings).unwrap();
+    assert!(dockerfile.contains("pip install 'flask>=3.0,<4'\n"), "{dockerfile}");
+}
+
+#[test]
+fn migrations_are_those_of_the_app_that_the_procfile_serves() {
+    let found = guessed(&[
+        ("Procfile", "web: gunicorn -w 2 flasky:app"),
+        (
+            "flasky.py",
+            "from app import create_app\napp = create_app('default')\nmigrate = Migrate(app, db)\n",
+        ),
+        ("app/__init__.py", FACTORY),
+        ("migrations/env.py", ""),
+        ("migrations/versions/a.py", ""),
+        ("requirements.txt", "flask\nflask-migrate\n"),
+    ]);
+    assert!(found.contains("FLASK_APP=flasky flask db upgrade"), "{found}");
+}
