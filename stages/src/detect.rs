@@ -46,7 +46,7 @@ pub(crate) use pins::older_than;
 pub(crate) use source::Source;
 
 use modules::Entry;
-use release::Preparation;
+use release::{Preparation, Told};
 use web::Web;
 
 /// What one line says at most.
@@ -103,17 +103,36 @@ impl Written<'_> {
         self.keys.contains(key)
     }
 
-    /// Tells whether the app is told of a database that is not a file of its own.
+    /// Tells whether the app is told, in any environment, of a database that is not a file of its own.
     fn has_database(&self) -> bool {
-        let env = &self.settings.env;
-        let names = env.clear.keys().chain(&env.secret);
-        let mut named = names.map(|name| name.to_uppercase());
-        named.any(|name| {
-            name.contains("DATABASE")
-                || name.contains("DB_UR")
-                || name.contains("POSTGRES")
-                || name.contains("MYSQL")
+        self.names_any(&["DATABASE", "DB_", "POSTGRES", "PGHOST", "MYSQL", "SQL"])
+    }
+
+    /// Tells whether anything that the app is told might lead it to a database elsewhere. What empties or fills a database
+    /// is then nothing to guess.
+    fn may_have_database(&self) -> bool {
+        let words = [
+            "DB", "SQL", "PG", "MARIA", "MONGO", "ORACLE", "DSN", "URI", "URL", "HOST", "CONFIG", "SETTINGS",
+        ];
+        let has_files = |settings: &Settings| !settings.env.files.is_empty();
+        self.has_database()
+            || self.names_any(&words)
+            || self.everywhere().any(|settings| has_files(&settings))
+    }
+
+    fn names_any(&self, words: &[&str]) -> bool {
+        self.everywhere().any(|settings| {
+            let mut names =
+                settings.env.clear.keys().chain(&settings.env.secret).map(|name| name.to_uppercase());
+            names.any(|name| words.iter().any(|word| name.contains(word)))
         })
+    }
+
+    /// Returns the settings of each environment.
+    fn everywhere(&self) -> impl Iterator<Item = Settings> {
+        let named = self.settings.environments.named.keys();
+        let of_one = |name: &String| self.settings.clone().for_environment(name);
+        std::iter::once(self.settings.clone()).chain(named.map(of_one))
     }
 }
 
@@ -190,7 +209,8 @@ fn testing(source: &Source, manifest: &Manifest, written: &Written<'_>, found: &
             found.push(Finding::new("test.command", tests.command, tests.reason));
         }
     }
-    let Some(services) = services::find(source) else { return };
+    // On the host there is no network that they could be reached on.
+    let Some(services) = services::find(source).filter(|_| !written.settings.test.host) else { return };
     let table = |values: &std::collections::BTreeMap<String, String>| {
         let pairs = values.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
         Value::Table(pairs.collect())
@@ -211,7 +231,11 @@ fn serving(
     found: &mut Vec<Finding>,
 ) {
     let dockerfile = &written.settings.build.dockerfile;
-    let preparation = release::find(source, entry, written.has_database());
+    let preparation = release::find(
+        source,
+        entry,
+        Told { has_database: written.has_database(), may_have_database: written.may_have_database() },
+    );
     if source.is_file(dockerfile) {
         let said = container::read(source, dockerfile, entry);
         if let Some((port, reason)) = said.port {

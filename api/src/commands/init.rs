@@ -12,6 +12,7 @@ use super::stdout;
 use crate::cli::InitArgs;
 use crate::fault::Fault;
 use crate::naming::made_valid;
+use crate::picture::text::harmless;
 
 /// What an image never needs, and what would make each build a new one.
 const DOCKERIGNORE: &str = "\
@@ -81,13 +82,21 @@ pub fn run(args: InitArgs) -> Result<u8, Fault> {
             stdout::line(&format!("wrote {}", file.display()))?;
         }
         for Guess { key, value, reason } in guesses {
-            stdout::line(&format!("  {key} = {value}: {reason}"))?;
+            // The source may have put anything into them.
+            stdout::line(&harmless(&format!("  {key} = {value}: {reason}")))?;
         }
     }
     Ok(0)
 }
 
 fn write(file: &Path, text: &str, force: bool) -> Result<(), Fault> {
+    // A link in a cloned repository may lead anywhere.
+    if file.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(Fault::Refused(format!(
+            "{} is no plain file: remove it, or use --print",
+            file.display()
+        )));
+    }
     let opened = OpenOptions::new().write(true).create_new(!force).create(force).truncate(force).open(file);
     match opened.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => Ok(()),

@@ -3,6 +3,7 @@
 //! An app that says 3.11 mostly runs with 3.12 as well. So a guess that no registry within reach can serve gives way to
 //! an image that is here, and says so; an image that somebody wrote down never does.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall_engine::core::facts::Guess;
@@ -17,13 +18,18 @@ const REGISTRY_LIMIT: Duration = Duration::from_secs(15);
 /// Returns the settings with images that can be had.
 pub(super) async fn within_reach(context: &Context, mut configured: Configured) -> Configured {
     let usual = TestSettings::default().image;
+    // Both are mostly the same image, and a registry that does not answer is waited for.
+    let mut served: BTreeMap<String, bool> = BTreeMap::new();
     for key in ["test.image", "build.image"] {
         let Some(guess) = configured.guesses.iter().position(|guess| guess.key == key) else { continue };
         let Guess { value, reason, .. } = configured.guesses[guess].clone();
         if value == usual || is_here(context, &value).await || !is_here(context, &usual).await {
             continue;
         }
-        if is_served(context, &value).await {
+        if !served.contains_key(&value) {
+            served.insert(value.clone(), is_served(context, &value).await);
+        }
+        if served[&value] {
             continue;
         }
         match key {

@@ -87,7 +87,12 @@ fn usable(found: Vec<Finding>) -> Vec<Finding> {
         let text = sections(std::slice::from_ref(finding));
         !finding.is_setting() || parse_over(&text, CONFIG_FILE, "app", Settings::default()).is_ok()
     };
-    found.into_iter().filter(is_usable).collect()
+    let mut usable: Vec<Finding> = found.into_iter().filter(is_usable).collect();
+    // Addresses of services that there will not be lead nowhere.
+    if !usable.iter().any(|finding| finding.key == "test.services") {
+        usable.retain(|finding| finding.key != "test.env");
+    }
+    usable
 }
 
 /// Returns the findings that are settings as sections of a file, each with its reason above it.

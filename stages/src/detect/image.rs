@@ -152,5 +152,7 @@ fn with_older(manifest: &Manifest, mut wanted: Vec<String>) -> Vec<String> {
 }
 
 fn words(words: &[String]) -> String {
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    // A line break would begin an instruction of the Dockerfile.
+    let plain = words.iter().filter(|word| !word.contains(char::is_control));
+    plain.map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }

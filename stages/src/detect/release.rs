@@ -36,8 +36,18 @@ pub(crate) enum Preparation {
     AtStart { command: String, reason: String },
 }
 
-/// Returns what has to happen. `has_database`: the settings name one, which is then not a file in the container.
-pub(crate) fn find(source: &Source, entry: Option<&Entry>, has_database: bool) -> Option<Preparation> {
+/// What the settings say of a database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// They name one, which is then not a file in the container.
+    pub(crate) has_database: bool,
+    /// They say something that may lead to one.
+    pub(crate) may_have_database: bool,
+}
+
+/// Returns what has to happen.
+pub(crate) fn find(source: &Source, entry: Option<&Entry>, told: Told) -> Option<Preparation> {
+    let Told { has_database, may_have_database } = told;
     if let Some(command) = source.text("Procfile").and_then(|text| procfile::process(&text, "release")) {
         let reason = format!("Procfile says release: {command}");
         let is_local = !has_database && is_sqlite(source);
@@ -69,7 +79,8 @@ pub(crate) fn find(source: &Source, entry: Option<&Entry>, has_database: bool) -
             false => Preparation::Release { command, reason },
         });
     }
-    if has_database {
+    // These may begin by dropping every table. They are for a file that is new with each container, and for nothing else.
+    if may_have_database || names_one_elsewhere(source) {
         return None;
     }
     initialiser(source, entry).or_else(|| main_guard(source, entry))
@@ -97,6 +108,23 @@ fn once(command: &str) -> String {
 fn is_sqlite(source: &Source) -> bool {
     let is_test = |path: &str| path.split('/').any(|part| part.starts_with("test"));
     source.python_texts().iter().any(|(path, text)| !is_test(path) && text.contains("sqlite"))
+}
+
+/// Tells whether the source itself has the address of a database: `mysql://user:word@host/shop`.
+fn names_one_elsewhere(source: &Source) -> bool {
+    const KINDS: [&str; 6] = ["postgres", "mysql", "mariadb", "oracle", "mssql", "mongodb"];
+    let is_test = |path: &str| path.split('/').any(|part| part.starts_with("test"));
+    let has_address = |text: &str| {
+        text.match_indices("://").any(|(at, _)| {
+            let scheme = text[..at]
+                .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+')
+                .next()
+                .unwrap_or_default();
+            let rest = text[at + 3..].split(['"', '\'', '\n']).next().unwrap_or_default();
+            KINDS.iter().any(|kind| scheme.starts_with(kind)) && rest.contains('@')
+        })
+    };
+    source.python_texts().iter().any(|(path, text)| !is_test(path) && has_address(text))
 }
 
 /// A command such as `flask init-db`.

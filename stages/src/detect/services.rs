@@ -118,8 +118,9 @@ fn images(text: &str) -> BTreeMap<String, String> {
         match &name {
             Some((at, name)) if indent > *at => {
                 if key == "image" && !value.contains("${") && !value.is_empty() {
-                    if is_name(name) {
-                        images.insert(name.clone(), value.to_owned());
+                    let name = name.replace('_', "-");
+                    if is_name(&name) {
+                        images.insert(name, value.to_owned());
                     }
                 }
             }
@@ -136,6 +137,38 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(is_plain)
         && !name.starts_with('-')
         && !name.ends_with('-')
+}
+
+/// Ports on which services are reached on their own network, whatever port a workflow's machine had for them.
+const PORTS: [(&str, u16); 7] = [
+    ("postgres", 5432),
+    ("mysql", 3306),
+    ("mariadb", 3306),
+    ("redis", 6379),
+    ("mongodb", 27_017),
+    ("amqp", 5672),
+    ("http", 9200),
+];
+
+/// Returns an address that leads to a service by its name, and to its own port.
+fn led_to(service: &str, kind: &str, value: &str) -> String {
+    let mut led = value.replace(&service.replace('-', "_"), service);
+    for machine in ["localhost", "127.0.0.1"] {
+        let Some(at) = led.find(machine) else { continue };
+        let rest = &led[at + machine.len()..];
+        let given =
+            rest.strip_prefix(':').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let own = PORTS
+            .iter()
+            .find(|(known, _)| *known == kind)
+            .filter(|_| given > 0)
+            .map(|(_, port)| port.to_string());
+        let port = own.unwrap_or_else(|| rest.get(1..=given).unwrap_or_default().to_owned());
+        let colon = if given > 0 { ":" } else { "" };
+        let after = rest.get(if given > 0 { given + 1 } else { 0 }..).unwrap_or_default();
+        led = format!("{}{service}{colon}{port}{after}", &led[..at]);
+    }
+    led
 }
 
 /// A service is reached by its name, not as the workflow's own machine.
@@ -157,8 +190,7 @@ fn variables(text: &str, images: &BTreeMap<String, String>) -> BTreeMap<String, 
             image.contains(kind) || name.contains(kind) || (kind == "mysql" && image.contains("mariadb"))
         });
         if let Some((service, _)) = service.filter(|_| !kind.is_empty()) {
-            let value = value.replace("localhost", service).replace("127.0.0.1", service);
-            found.insert(name.to_owned(), value);
+            found.insert(name.to_owned(), led_to(service, kind, value));
         }
     }
     found

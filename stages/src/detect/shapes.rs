@@ -91,6 +91,44 @@ fn the_tutorials_flaskr() {
 }
 
 #[test]
+fn a_database_that_may_be_elsewhere_is_neither_emptied_nor_filled_by_a_guess() {
+    let db = "import click\n@click.command('init-db')\ndef init_db_command():\n    db.drop_all()\nx = 'flaskr.sqlite'\n";
+    let web = |config: &str, more: &str| {
+        let db = format!("{db}{more}");
+        let dir =
+            laid_out(&[("flaskr/__init__.py", FACTORY), ("flaskr/db.py", &db), ("landfall.toml", config)]);
+        config::read_and_guess(dir.path(), "shop").unwrap().settings.web.command.unwrap()
+    };
+    assert!(web("", "").contains("init-db"));
+    assert!(web("[env]\nsecret = [\"SECRET_KEY\"]\n", "").contains("init-db"));
+    for config in [
+        "[env]\nsecret = [\"DATABASE_URL\"]\n",
+        "[env]\nclear = { DB_HOST = \"db.example.com\" }\n",
+        "[env]\nfiles = { \"/run/secrets/app.ini\" = \"APP_INI\" }\n",
+        "[env.production]\nsecret = [\"PGPASSWORD\"]\n",
+    ] {
+        assert!(!web(config, "").contains("init-db"), "{config}");
+    }
+    assert!(!web("", "y = 'mysql+pymysql://shop:word@db.example.com/shop'\n").contains("init-db"));
+}
+
+#[test]
+fn services_are_reached_by_a_name_and_on_a_port_that_they_have() {
+    let workflow = "jobs:\n  test:\n    services:\n      postgres_db:\n        image: postgres:16\n        ports: ['5433:5432']\n\
+                    \x20   env:\n      DATABASE_URL: postgresql://u:p@localhost:5433/test\n      OTHER_URL: postgresql://postgres_db/x\n\
+                    \x20   steps:\n      - run: pytest\n";
+    let files = [("app.py", APP), ("test_app.py", TEST), (".github/workflows/ci.yml", workflow)];
+    let dir = laid_out(&files);
+    let test = config::read_and_guess(dir.path(), "shop").unwrap().settings.test;
+    assert_eq!(test.services["postgres-db"], "postgres:16");
+    assert_eq!(test.env["DATABASE_URL"], "postgresql://u:p@postgres-db:5432/test");
+    assert_eq!(test.env["OTHER_URL"], "postgresql://postgres-db/x");
+    std::fs::write(dir.path().join("landfall.toml"), "[test]\nhost = true\n").unwrap();
+    let on_the_host = config::read_and_guess(dir.path(), "shop").unwrap().settings.test;
+    assert!(on_the_host.services.is_empty() && on_the_host.env.is_empty(), "{on_the_host:?}");
+}
+
+#[test]
 fn microblog_with_its_factory_and_migrations() {
     let config =
         "class Config:\n    SQLALCHEMY_DATABASE_URI = os.environ.get('DATABASE_URL') or 'sqlite:///app.db'\n";
@@ -110,7 +148,7 @@ fn microblog_with_its_factory_and_migrations() {
             (".flaskenv", "FLASK_APP=microblog.py\nFLASK_DEBUG=1\n"),
             ("requirements.txt", "flask==3.0.0\nflask-migrate==4.0.5\ngunicorn==21.2.0\n"),
         ],
-        "dependencies = requirements.txt\ntest.command = pytest -o python_files=\"tests.py\" --junitxml=report.xml\n\
+        "dependencies = requirements.txt\ntest.command = pytest -o python_files=tests.py --junitxml=report.xml\n\
          web.command = FLASK_APP=microblog flask db upgrade && exec GUNICORN microblog:app\n",
     );
 }
@@ -283,10 +321,10 @@ fn tests_are_found_by_their_names_and_their_lack_is_said() {
     };
     for (files, expected) in [
         (vec![("tests/test_a.py", TEST)], "test.command = pytest --junitxml=report.xml"),
-        (vec![("test.py", TEST)], "test.command = pytest -o python_files=\"test.py\" --junitxml=report.xml"),
+        (vec![("test.py", TEST)], "test.command = pytest -o python_files=test.py --junitxml=report.xml"),
         (
             vec![("tests/unit.py", TEST), ("tests/test_a.py", TEST)],
-            "test.command = pytest -o python_files=\"test_*.py *_test.py unit.py\" --junitxml=report.xml",
+            "test.command = pytest -o 'python_files=test_*.py *_test.py unit.py' --junitxml=report.xml",
         ),
         (
             vec![("backend/requirements.txt", "flask"), ("backend/test_a.py", TEST)],

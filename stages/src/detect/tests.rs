@@ -3,6 +3,7 @@
 use super::manifest::Manifest;
 use super::python;
 use super::source::Source;
+use crate::deps::quoted;
 
 /// How the tests are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +28,12 @@ pub(crate) fn find(source: &Source, manifest: &Manifest) -> Tests {
         let mut names: Vec<&str> = if collected.is_empty() { vec![] } else { vec!["test_*.py", "*_test.py"] };
         for path in &by_other_names {
             let name = path.rsplit('/').next().unwrap_or(path);
-            if !names.contains(&name) && names.len() < 20 {
+            // The option is a list with spaces between.
+            if !names.contains(&name) && names.len() < 20 && !name.contains(char::is_whitespace) {
                 names.push(name);
             }
         }
-        options = format!(" -o python_files=\"{}\"", names.join(" "));
+        options = format!(" -o {}", quoted(&format!("python_files={}", names.join(" "))));
     }
     let reason = match (&configured, collected.first(), by_other_names.first()) {
         (_, None, Some(path)) => format!("{path} has tests, and pytest runs those of unittest, too"),
