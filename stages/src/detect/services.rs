@@ -117,10 +117,8 @@ fn images(text: &str) -> BTreeMap<String, String> {
         let value = value.trim().trim_matches(['"', '\'']);
         match &name {
             Some((at, name)) if indent > *at => {
-                if key == "image" && !value.contains("${") && !value.is_empty() {
-                    if is_name(name) {
-                        images.insert(name.clone(), value.to_owned());
-                    }
+                if key == "image" && !value.contains("${") && !value.is_empty() && is_name(name) {
+                    images.insert(name.clone(), value.to_owned());
                 }
             }
             _ => name = Some((indent, key.to_owned())),

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(bucket.percentile_ms(99), Some(50));
         assert_eq!(bucket.percentile_ms(100), None, "it took longer than any bound");
         assert_eq!(TrafficBucket::default().percentile_ms(95), None);
-        assert_eq!(super::TrafficBucket { within: vec![0; ANSWER_TIMES], ..bucket }.percentile_ms(50), None);
+        assert_eq!(TrafficBucket { within: vec![0; ANSWER_TIMES], ..bucket }.percentile_ms(50), None);
     }
 
     #[test]
