@@ -13,6 +13,7 @@ mod image;
 mod imports;
 mod manifest;
 mod modules;
+mod own_server;
 mod packages;
 mod pins;
 pub(crate) mod poetry;

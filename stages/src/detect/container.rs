@@ -41,7 +41,7 @@ pub(crate) fn read(source: &Source, file: &str, entry: Option<&Entry>) -> Said {
     if command.contains("PORT") {
         return Said { port: variable.map(|port| (port, format!("{file} sets PORT"))), serves };
     }
-    if let Some(port) = of("EXPOSE").filter_map(number).last() {
+    if let Some(port) = of("EXPOSE").filter_map(number).next_back() {
         return Said { port: Some((port, format!("{file} exposes it"))), serves };
     }
     if let Some(port) = variable {

@@ -368,7 +368,7 @@ pub(crate) fn pairs(requirements: &[String]) -> BTreeMap<String, String> {
             rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(rest, |(_, rest)| rest);
         let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric());
         let version = if rest.trim_start().starts_with('@') { "" } else { rest.trim() };
-        (is_name && !line.contains("://") || rest.trim_start().starts_with('@') && is_name)
+        (is_name && (!line.contains("://") || rest.trim_start().starts_with('@')))
             .then(|| (normal(name), version.to_owned()))
     };
     requirements.iter().filter_map(pair).collect()

@@ -3,8 +3,9 @@
 //! Read off the source in the order in which people put it there: what `FLASK_APP` names, the usual files at the root,
 //! packages, `src/`, folders such as `backend/`.
 
+use super::own_server::{OwnServer, own_server};
 use super::procfile;
-use super::python::{self, Block, Statement};
+use super::python::{self, Statement};
 use super::source::Source;
 
 /// Files that hold an app, in the order in which they are looked at.
@@ -445,53 +446,6 @@ fn keys_of(value: &str) -> Vec<&str> {
             python::literal(key).or(python::is_identifier(key).then_some(key))
         })
         .collect()
-}
-
-/// What a file starts by itself.
-#[derive(Default)]
-struct OwnServer {
-    at_import: bool,
-    socketio_at_import: bool,
-    in_main: bool,
-    to_all: bool,
-    port: Option<u16>,
-}
-
-fn own_server(statements: &[Statement]) -> OwnServer {
-    let mut server = OwnServer::default();
-    for statement in statements {
-        // `build().run(port=80)` as well as `app.run(port=80)`.
-        let of_call = statement.text.split_once(").run(").filter(|_| statement.within.contains(&Block::Main));
-        let Some((callee, rest)) = of_call.or_else(|| statement.text.split_once('(')) else { continue };
-        let callee = callee.trim();
-        let runs = of_call.is_some()
-            || callee.strip_suffix(".run").is_some_and(|name| {
-                name.ends_with("app")
-                    || name.ends_with("application")
-                    || name.contains("socket")
-                    || name == "server"
-                    || name == "sio"
-            });
-        let serves = matches!(callee, "serve" | "waitress.serve" | "run_simple");
-        if !runs && !serves {
-            continue;
-        }
-        let is_at_import = statement.is_at_import();
-        server.at_import |= is_at_import && runs;
-        server.socketio_at_import |=
-            is_at_import && (callee.contains("socket") || callee.contains("sio") || serves);
-        server.in_main = true;
-        server.to_all |= rest.contains("0.0.0.0") || rest.contains("'::'");
-        let port = python::arguments(rest).into_iter().find_map(|argument| argument.strip_prefix("port"));
-        let digits: Option<String> = port.map(|port| port.chars().filter(char::is_ascii_digit).collect());
-        let is_number = port.is_some_and(|port| {
-            port.trim_start().trim_start_matches('=').trim().starts_with(|c: char| c.is_ascii_digit())
-        });
-        server.port = server.port.or(digits.filter(|_| is_number).and_then(|digits| digits.parse().ok()));
-        // Flask's own.
-        server.port = server.port.or((port.is_none() && runs).then_some(5000));
-    }
-    server
 }
 
 /// A file that starts the app by itself, in a way that nothing else can.

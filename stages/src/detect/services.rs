@@ -117,11 +117,9 @@ fn images(text: &str) -> BTreeMap<String, String> {
         let value = value.trim().trim_matches(['"', '\'']);
         match &name {
             Some((at, name)) if indent > *at => {
-                if key == "image" && !value.contains("${") && !value.is_empty() {
-                    let name = name.replace('_', "-");
-                    if is_name(&name) {
-                        images.insert(name, value.to_owned());
-                    }
+                let name = name.replace('_', "-");
+                if key == "image" && !value.contains("${") && !value.is_empty() && is_name(&name) {
+                    images.insert(name, value.to_owned());
                 }
             }
             _ => name = Some((indent, key.to_owned())),

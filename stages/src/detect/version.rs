@@ -87,7 +87,7 @@ fn base_version(dockerfile: &str) -> Option<String> {
     let version = |image: &str| {
         image.strip_prefix("python:").map(|tag| tag.split('-').next().unwrap_or_default().to_owned())
     };
-    images.filter_map(version).last()
+    images.filter_map(version).next_back()
 }
 
 /// Returns the minor version of `3.11`, `3.11.4`, `cpython-3.11`.
