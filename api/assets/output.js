@@ -130,7 +130,8 @@ function row(n) {
 }
 
 // Colours that were meant for a terminal become classes; every other control is left out. Text is set as text.
-const CONTROL = /\u001b\[([0-9;]*)m|\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b\][^\u0007\u009c]*(?:\u0007|\u009c|\u001b\\)|[\u0000-\u0008\u000b-\u001f\u007f\u009b]/g;
+// No piece of it can begin again inside of another one, so a line takes as long as it is, whatever is in it.
+const CONTROL = /\u001b\[([0-9;]*)m|\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b\][^\u0007\u009c\u001b]*(?:\u0007|\u009c|\u001b\\)?|[\u0000-\u0008\u000b-\u001f\u007f\u009b]/g;
 function paint(into, line) {
   const text = line.length > CHARS ? `${line.slice(0, CHARS)} …` : line;
   let [place, classes] = [0, new Set()];

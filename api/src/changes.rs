@@ -3,6 +3,9 @@
 //! The commits are read where the app's commits come from: the repository that it is pushed to, the mirror of the one
 //! that it is fetched from, or the working copy that `landfall run` was told. Nothing that a request says ends on
 //! git's command line before it is a full hash that git itself gave, or that the log has.
+//!
+//! **Invariant:** only commits that the log knows are fetched. Whoever may read would otherwise make this server fetch
+//! any commit of a remote, and keep it for ever.
 
 use std::path::{Path, PathBuf};
 
@@ -130,10 +133,11 @@ pub async fn changes(
         })?)),
     };
     let places = places(store, data, &lane_id.app, known, [&from, &to]).await?;
+    let fetched = fetched([&from, &to], &lane);
     let mut refused = ApiError::NotFound(format!("no repository of the app {} is known here", lane_id.app));
     for place in places {
         let access = access(sources, &lane_id.app, known, &place)?;
-        match compare(data, &place, &access, [&from, &to]).await {
+        match compare(data, &place, &access, [&from, &to], fetched).await {
             Ok((from, to, way)) => return Ok(told(lane_id, from, to, way)),
             // Another repository of the app may have it.
             Err(Refused::Gone(error)) => refused = error,
@@ -262,14 +266,34 @@ fn access(
     })
 }
 
+/// Returns the two commits that a mirror is to have, with what lies between them. They are the ends, or where the log
+/// does not know one, a release of the lane in its place. None: the log knows nothing that could be fetched.
+fn fetched<'a>(ends: [&'a Found; 2], lane: &'a Lane) -> Option<[&'a str; 2]> {
+    if let [Found::End(from), Found::End(to)] = ends {
+        return Some([&from.sha, &to.sha]);
+    }
+    let known = ends.into_iter().filter_map(|end| match end {
+        Found::End(end) => Some(end.sha.as_str()),
+        Found::Digits(_) => None,
+    });
+    let releases = lane.live.iter().chain(&lane.former).map(|release| release.commit.sha.as_str());
+    let mut commits = known.chain(releases);
+    let first = commits.next()?;
+    Some([first, commits.find(|sha| *sha != first).unwrap_or(first)])
+}
+
 async fn compare(
     data: &Path,
     place: &str,
     access: &Access,
     [from, to]: [&Found; 2],
+    fetched: Option<[&str; 2]>,
 ) -> Result<(End, End, Between), Refused> {
-    let (from, to) = (in_full(place, from).await?, in_full(place, to).await?);
-    let repository = with_history(data, place, [&from.sha, &to.sha], access).await.map_err(refused)?;
+    let repository = match fetched {
+        Some(commits) => with_history(data, place, commits, access).await.map_err(refused)?,
+        None => PathBuf::from(place.strip_prefix("file://").unwrap_or(place)),
+    };
+    let (from, to) = (in_full(&repository, from).await?, in_full(&repository, to).await?);
     match between(&repository, &from.sha, &to.sha).await {
         Ok(way) => Ok((from, to, way)),
         Err(gone @ NoWay::Gone(_)) => Err(Refused::Gone(ApiError::NotFound(gone.to_string()))),
@@ -280,18 +304,20 @@ async fn compare(
     }
 }
 
-/// Returns an end with its full hash; digits that the log does not know are looked up in a repository that is here.
-async fn in_full(place: &str, found: &Found) -> Result<End, Refused> {
+/// Returns an end with its full hash; digits that the log does not know are looked up in what is on this machine.
+async fn in_full(repository: &Path, found: &Found) -> Result<End, Refused> {
     let digits = match found {
         Found::End(end) => return Ok(end.clone()),
         Found::Digits(digits) => digits,
     };
-    let unknown =
-        || Refused::Gone(ApiError::NotFound(format!("there is no commit or run {digits} of this app")));
-    let sha = match PathBuf::from(place) {
-        path if path.is_dir() => resolve(&path, digits).await.map_err(refused)?,
-        // What is elsewhere is asked for whole hashes alone.
-        _ => Some(digits.clone()).filter(|digits| matches!(digits.len(), 40 | 64)),
+    let unknown = || {
+        Refused::Gone(ApiError::NotFound(format!(
+            "there is no commit or run {digits} of this app, as far as this server has its history"
+        )))
+    };
+    let sha = match repository.is_dir() {
+        true => resolve(repository, digits).await.map_err(refused)?,
+        false => None,
     };
     Ok(End { sha: sha.ok_or_else(unknown)?, subject: None, run: None, digest: None })
 }
@@ -340,4 +366,34 @@ fn told(lane: LaneId, from: End, to: End, way: Between) -> Changes {
 fn commit_line(Told { commit, committed_ms }: Told) -> CommitLine {
     let Commit { sha, subject, author, .. } = commit;
     CommitLine { sha, subject, author, committed_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_that_the_log_does_not_know_is_asked_of_nobody() {
+        let data = tempfile::tempdir().unwrap();
+        let remote = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        remote.set_nonblocking(true).unwrap();
+        let url = format!("http://{}/shop.git", remote.local_addr().unwrap());
+        let ends = ["a", "b"].map(|digit| Found::Digits(digit.repeat(40)));
+        let (ends, lane) = ([&ends[0], &ends[1]], Lane::default());
+        let answer = compare(data.path(), &url, &Access::own(), ends, fetched(ends, &lane)).await;
+        assert!(matches!(answer, Err(Refused::Gone(ApiError::NotFound(_)))));
+        assert_eq!(remote.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "there is no mirror");
+    }
+
+    #[test]
+    fn what_is_fetched_is_what_the_log_knows() {
+        let known = |sha: &str| Found::End(End { sha: sha.into(), subject: None, run: None, digest: None });
+        let (one, two, other) = (known("one"), known("two"), Found::Digits("abcd".into()));
+        let lane = Lane::default();
+        assert_eq!(fetched([&one, &two], &lane), Some(["one", "two"]));
+        assert_eq!(fetched([&one, &other], &lane), Some(["one", "one"]));
+        assert_eq!(fetched([&other, &two], &lane), Some(["two", "two"]));
+        assert_eq!(fetched([&other, &other], &lane), None);
+    }
 }

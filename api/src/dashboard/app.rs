@@ -1,6 +1,7 @@
 //! `/apps/{app}`: an app in an environment: its releases, its lane, its runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Extension;
@@ -25,6 +26,8 @@ use crate::server::{App, app_name, lines_of};
 
 /// Runs that stand on the page; the others are a click away.
 const RUNS_SHOWN: usize = 10;
+/// Two releases are compared in the repository, which may be somewhere else; nobody waits for it any longer.
+const COMPARED_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Template)]
 #[template(path = "app.html")]
@@ -39,6 +42,8 @@ struct AppPage {
     from: String,
     to: String,
     changes: Option<Changes>,
+    /// Why there is nothing to show of what was asked for.
+    unknown: Option<String>,
     plot: Option<Plot>,
     body: AppBody,
 }
@@ -119,12 +124,13 @@ pub(super) async fn page(
     };
     let (from, to) = (pick(&which.from, 1), pick(&which.to, 0));
     let asks = (&headers, extensions.get().copied());
-    let changes = match from.is_empty() || from == to {
-        true => None,
-        false => {
+    let is_asked = !which.from.is_empty() || !which.to.is_empty();
+    let (changes, unknown) = match is_asked && !from.is_empty() && from != to {
+        true => {
             let path = format!("/v1/apps/{name}/changes?env={env}&from={from}&to={to}");
-            api.read(&path, asks).await
+            compared(api.read(&path, asks), COMPARED_WITHIN).await
         }
+        false => (None, None),
     };
     let traffic: Option<Traffic> =
         api.read(&format!("/v1/apps/{name}/traffic?env={env}&since=1d"), asks).await;
@@ -132,5 +138,50 @@ pub(super) async fn page(
     let tone = body.runs.first().map_or(Tone::Idle, |run| run.badge.tone);
     let chrome = Chrome::new(&viewer, "apps", tone);
     let app = name.to_owned();
-    Ok(page::html(&AppPage { chrome, cursor, app, env, envs, releases, from, to, changes, plot, body }))
+    Ok(page::html(&AppPage {
+        chrome,
+        cursor,
+        app,
+        env,
+        envs,
+        releases,
+        from,
+        to,
+        changes,
+        unknown,
+        plot,
+        body,
+    }))
+}
+
+/// Waits for what lies between two releases, and says so where it does not come.
+async fn compared(
+    answer: impl Future<Output = Option<Changes>>,
+    limit: Duration,
+) -> (Option<Changes>, Option<String>) {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Some(changes)) => (Some(changes), None),
+        Ok(None) => {
+            (None, Some("What lies between these two can't be told: the repository does not have it.".into()))
+        }
+        Err(_) => {
+            let seconds = limit.as_secs();
+            (None, Some(format!("The repository gave no answer within {seconds} seconds: try again later.")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repository_that_does_not_answer_is_not_waited_for() {
+        let (changes, unknown) = compared(std::future::pending(), Duration::ZERO).await;
+        assert!(changes.is_none() && unknown.unwrap().contains("no answer"));
+        let (changes, unknown) = compared(async { None }, COMPARED_WITHIN).await;
+        assert!(changes.is_none() && unknown.unwrap().contains("does not have it"));
+        let (changes, unknown) = compared(async { Some(Changes::default()) }, COMPARED_WITHIN).await;
+        assert!(changes.is_some() && unknown.is_none());
+    }
 }

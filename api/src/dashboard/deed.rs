@@ -11,11 +11,13 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponse, Redirect, Response};
+use landfall_engine::core::environment::PRODUCTION;
 use landfall_engine::core::event::Cause;
 use landfall_engine::core::ledger::Scope;
 use landfall_engine::core::run::{Blocked, Phase, Run, RunId};
 use landfall_engine::core::stage::Stage;
 use landfall_engine::core::summary::RunSummary;
+use landfall_engine::ports::RunQuery;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -60,6 +62,9 @@ enum Field {
 }
 
 const ENV: Field = Field::Given("env");
+
+/// So many of an app's last runs are looked through for the subject of a commit.
+const LOOKED_THROUGH: usize = 200;
 
 /// What can be decided about a run.
 const OF_RUN: [Deed; 7] = [
@@ -309,26 +314,29 @@ pub(super) async fn do_to_run(
 }
 
 pub(super) async fn ask_about_app(
+    State(app): State<Arc<App>>,
     viewer: Viewer,
-    Path((app, verb)): Path<(String, String)>,
+    Path((name, verb)): Path<(String, String)>,
     Params(given): Params<Given>,
 ) -> Result<Response, Oops> {
     let deed = find(&OF_APP, &verb)?;
-    viewer.identity.may_for(deed.scope, &app)?;
-    Ok(shown(&viewer, form_of_app(&viewer, deed, &app, &given)?, &given))
+    viewer.identity.may_for(deed.scope, &name)?;
+    Ok(shown(&viewer, form_of_app(&app, &viewer, deed, &name, &given).await?, &given))
 }
 
 pub(super) async fn do_to_app(
+    State(app): State<Arc<App>>,
     Extension(api): Extension<Api>,
     viewer: Viewer,
-    Path((app, verb)): Path<(String, String)>,
+    Path((name, verb)): Path<(String, String)>,
     extensions: Extensions,
     headers: HeaderMap,
     Sent(given): Sent<Given>,
 ) -> Result<Response, Oops> {
     let deed = find(&OF_APP, &verb)?;
-    let form = form_of_app(&viewer, deed, &app, &given)?;
-    let path = format!("/v1/apps/{app}/{}", deed.path);
+    viewer.identity.may_for(deed.scope, &name)?;
+    let form = form_of_app(&app, &viewer, deed, &name, &given).await?;
+    let path = format!("/v1/apps/{name}/{}", deed.path);
     done(&api, &viewer, form, &path, (&headers, extensions.get().copied()), &given).await
 }
 
@@ -361,25 +369,57 @@ fn form_of_run(viewer: &Viewer, deed: &'static Deed, run: &RunSummary, given: &G
     }
 }
 
-fn form_of_app(viewer: &Viewer, deed: &'static Deed, app: &str, given: &Given) -> Result<DeedForm, Oops> {
-    let app = crate::server::app_name(app)?;
-    let env = given.get("env").or_else(|| given.get("from")).map_or("production", String::as_str);
-    let back = match crate::server::env_name(env) {
-        Ok(env) => format!("/apps/{app}?env={env}"),
-        Err(_) => format!("/apps/{app}"),
+async fn form_of_app(
+    app: &App,
+    viewer: &Viewer,
+    deed: &'static Deed,
+    name: &str,
+    given: &Given,
+) -> Result<DeedForm, Oops> {
+    let name = crate::server::app_name(name)?;
+    // Only what the form will send is shown: a link may say anything else besides.
+    let sent = |field: &'static str| {
+        let value = given.get(field).map(|value| value.trim()).filter(|value| !value.is_empty())?;
+        deed.fields.contains(&Field::Given(field)).then_some(value)
     };
-    let about = given.get("label").or_else(|| given.get("commit")).map_or(app, String::as_str);
+    let env = sent("env").or_else(|| sent("from")).unwrap_or(PRODUCTION);
+    let back = match crate::server::env_name(env) {
+        Ok(env) => format!("/apps/{name}?env={env}"),
+        Err(_) => format!("/apps/{name}"),
+    };
+    let about = match sent("to").or_else(|| sent("release")).or_else(|| sent("commit")) {
+        Some(value) => with_subject(app, name, value).await?,
+        None => name.to_owned(),
+    };
     Ok(DeedForm {
         deed,
-        subject: about.to_owned(),
-        lane: format!("{app}/{env}"),
+        subject: about,
+        lane: format!("{name}/{env}"),
         badge: None,
-        action: format!("/apps/{app}/{}", deed.verb),
+        action: format!("/apps/{name}/{}", deed.verb),
         back,
         inputs: inputs(deed, given, ""),
         csrf: viewer.session.csrf.clone(),
         key: Uuid::new_v4().to_string(),
         problem: None,
+    })
+}
+
+/// Returns a run or a commit as it was named, with the subject of its commit where the app has such a run.
+async fn with_subject(app: &App, name: &str, value: &str) -> Result<String, Oops> {
+    let store = app.engine.store();
+    let found = match value.parse::<RunId>() {
+        Ok(id) => store.run(id).await.map_err(ApiError::from)?.filter(|run| run.lane.app == name),
+        Err(_) => {
+            let query = RunQuery { app: Some(name.to_owned()), limit: LOOKED_THROUGH, ..RunQuery::default() };
+            let runs = store.runs(query).await.map_err(ApiError::from)?;
+            runs.into_iter().find(|run| run.commit.sha == value)
+        }
+    };
+    Ok(match found {
+        Some(run) if run.commit.sha == value => format!("{value} {}", subject(&run.commit.subject)),
+        Some(run) => format!("{value}: {} {}", run.commit.short(), subject(&run.commit.subject)),
+        None => value.to_owned(),
     })
 }
 

@@ -107,7 +107,9 @@ pub(super) async fn log_out(
 
 fn keeping(cookie: &str, seconds: u64, encrypted: bool) -> [(header::HeaderName, HeaderValue); 1] {
     let secure = if encrypted { "; Secure" } else { "" };
-    let text = format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    // Lax: a link in a mail or on a forge leads to the page. What another site sends decides nothing all the same, since
+    // a GET changes nothing, and all else has to come from this origin with what only its pages know.
+    let text = format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     [(header::SET_COOKIE, HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("")))]
 }
 

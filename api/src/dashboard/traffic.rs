@@ -161,7 +161,7 @@ impl Plot {
             switches: switches.collect(),
             most,
             span,
-            rows: rows(traffic),
+            rows: rows(traffic, from_ms),
         })
     }
 }
@@ -183,10 +183,12 @@ fn drawn(place: u64, bar: &Bucket, most: u64) -> Bar {
     }
 }
 
-fn rows(traffic: &Traffic) -> Vec<PlotRow> {
+/// Returns what the bars show, in numbers: what came since the plot begins.
+fn rows(traffic: &Traffic, from_ms: u64) -> Vec<PlotRow> {
     let sum = |buckets: &[Bucket]| {
         buckets
             .iter()
+            .filter(|bucket| bucket.at_ms >= from_ms)
             .fold((0, 0), |(requests, errors), bucket| (requests + bucket.requests, errors + bucket.errors()))
     };
     let row = |release: String, run: Option<String>, (requests, errors): (u64, u64)| PlotRow {
@@ -232,10 +234,11 @@ mod tests {
         let traffic = Traffic {
             now_ms,
             releases: vec![
-                of("one", vec![bucket(half - 60_000, 200, 0)]),
+                of("one", vec![bucket(now_ms - 2 * HOUR_MS, 999, 999), bucket(half - 60_000, 200, 0)]),
                 of("two", vec![bucket(half + 60_000, 100, 50), bucket(now_ms, 1, 0)]),
             ],
             switches: vec![Switched { at_ms: half, ..Switched::default() }],
+            nothing_released: vec![bucket(now_ms - 3 * HOUR_MS, 5, 5)],
             ..Traffic::default()
         };
         let plot = Plot::of(&traffic).unwrap();
@@ -246,6 +249,9 @@ mod tests {
         assert_eq!((after.height, after.error_height), (before.height / 2, before.height / 4));
         assert_eq!((last.height, last.x + last.width <= WIDTH), (2, true));
         assert_eq!(plot.rows[0].rate, "49.5 %");
+        // What came before the plot begins is in no bar, and so in no sum.
+        let sums: Vec<_> = plot.rows.iter().map(|row| (row.requests, row.errors)).collect();
+        assert_eq!(sums, [(101, 50), (200, 0)]);
         assert!(Plot::of(&Traffic::default()).is_none());
     }
 }

@@ -142,7 +142,8 @@ pub(super) fn sign(headers: &mut HeaderMap, backend: &Backend) {
 /// host every app would be handed whatever the person at the dashboard may do.
 fn keep_sessions_back(headers: &mut HeaderMap) {
     let is_session = |pair: &&[u8]| name_of(pair) == SESSION_COOKIE.as_bytes();
-    let holds_one = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b';').any(|pair| is_session(&pair));
+    let holds_one =
+        |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b';').any(|pair| is_session(&pair));
     if !headers.get_all(header::COOKIE).iter().any(holds_one) {
         return;
     }

@@ -125,7 +125,9 @@ pub(crate) fn basic(
 
 /// Returns who asks, as the client says, or as the token says where it was handed out to somebody.
 pub(super) fn actor(headers: &HeaderMap) -> String {
-    let named = headers.get(ACTOR_HEADER).and_then(|value| value.to_str().ok()).and_then(plain_actor);
+    // `to_str` takes ASCII alone, and people have other letters in their names.
+    let text = headers.get(ACTOR_HEADER).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+    let named = text.and_then(plain_actor);
     named.unwrap_or("api").to_owned()
 }
 
@@ -244,6 +246,17 @@ mod tests {
         assert_eq!(plain_actor("engine"), None);
         assert_eq!(plain_actor("a\nb"), None);
         assert_eq!(plain_actor(""), None);
+    }
+
+    #[test]
+    fn a_name_may_have_any_letters_and_what_is_no_text_is_no_name() {
+        let signed = |bytes: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACTOR_HEADER, HeaderValue::from_bytes(bytes).unwrap());
+            actor(&headers)
+        };
+        assert_eq!(signed("Zoë Müller".as_bytes()), "Zoë Müller");
+        assert_eq!(signed(b"Zo\xeb"), "api");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use landfall_engine::audit::replay;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::event::Event;
 use landfall_engine::core::facts::{Failure, TestCounts, TestFailure, TestReport};
+use landfall_engine::core::ledger::{Registration, Source};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use reqwest::header::{CONTENT_SECURITY_POLICY, COOKIE, LOCATION, SET_COOKIE};
@@ -11,7 +12,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::fixture::{TOKEN, TestServer, WorkingCopy};
+use crate::fixture::{TOKEN, TestServer, WorkingCopy, until};
+use crate::forge::register;
 
 /// A browser that follows nothing by itself and has one cookie.
 struct Browser<'a> {
@@ -28,11 +30,15 @@ impl<'a> Browser<'a> {
     }
 
     async fn logged_in(server: &'a TestServer, token: &str) -> Self {
+        Self::logged_in_as(server, token, "grace").await
+    }
+
+    async fn logged_in_as(server: &'a TestServer, token: &str, name: &str) -> Self {
         let mut browser = Self::stranger(server);
-        let answer = browser.log_in(token, "/").await;
+        let answer = browser.log_in_as(token, "/", name).await;
         assert_eq!((answer.status().as_u16(), &answer.headers()[LOCATION]), (303, &"/".parse().unwrap()));
         let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
-        for wanted in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="] {
+        for wanted in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age="] {
             assert!(cookie.contains(wanted), "{cookie}");
         }
         assert!(!cookie.contains("Secure"), "the request was not encrypted: {cookie}");
@@ -41,7 +47,11 @@ impl<'a> Browser<'a> {
     }
 
     async fn log_in(&self, token: &str, next: &str) -> Response {
-        let form = [("token", token), ("next", next), ("name", "grace")];
+        self.log_in_as(token, next, "grace").await
+    }
+
+    async fn log_in_as(&self, token: &str, next: &str, name: &str) -> Response {
+        let form = [("token", token), ("next", next), ("name", name)];
         self.post("/login").header("sec-fetch-site", "same-origin").form(&form).send().await.unwrap()
     }
 
@@ -234,6 +244,132 @@ async fn a_change_needs_the_page_that_it_comes_from_and_the_log_says_who_made_it
     assert_eq!(again.status(), 409, "the rules say no");
     assert!(again.text().await.unwrap().contains("role=\"alert\""));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_with_letters_of_any_language_stands_in_the_log() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    server.stages.hold(Stage::Test);
+    let run = pushed(&server, &copy, "shop").await;
+    let zoe = Browser::logged_in_as(&server, TOKEN, "Zoë Müller").await;
+    assert_eq!(zoe.decide(&format!("/runs/{run}/cancel"), &[]).await.status(), 303);
+    server.stages.release(Stage::Test);
+    server.settled(run).await;
+    let events = server.client().events(run).await.unwrap();
+    let asked = events.iter().find(|told| matches!(told.event, Event::CancelRequested { .. })).unwrap();
+    assert_eq!(asked.actor, "Zoë Müller");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn two_releases_are_compared_when_somebody_asks_for_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    for n in 0..2 {
+        copy.commit("app.py", &format!("app = {n}\n")).await;
+        let run = pushed(&server, &copy, "shop").await;
+        assert_eq!(server.settled(run).await.state, RunState::Live);
+    }
+    let browser = Browser::logged_in(&server, TOKEN).await;
+    let (first, second) = (server.runs().await[0], server.runs().await[1]);
+    let commits = "<ul class=\"commits\">";
+    let page = browser.shown("/apps/shop").await;
+    assert!(page.contains("<button>Compare</button>") && !page.contains(commits), "{page}");
+    let asked = format!("/apps/shop?env=production&from={first}&to={second}");
+    let page = browser.shown(&asked).await;
+    assert!(page.contains(commits), "{page}");
+    std::fs::remove_dir_all(copy.path().join(".git")).unwrap();
+    let page = browser.shown(&asked).await;
+    assert!(!page.contains(commits) && page.contains("can&#39;t be told"), "{page}");
+    server.stop().await;
+}
+
+/// A mirror has what the log knows; everything else of the remote stays there.
+#[tokio::test]
+async fn a_comparison_fetches_what_the_log_knows_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    // The server's own git remote is the remote of another app.
+    let remote = server.remote("blog");
+    copy.push(&remote, &["main"]).await;
+    let url = remote.clone();
+    let registration =
+        Registration { source: Source::Git { url, credential: None }, ..Registration::default() };
+    register(&server, "shop", registration).await;
+    until(|| server.app.sources.status("shop").is_some_and(|status| status.looked_at_ms.is_some())).await;
+    let between = copy.commit("app.py", "app = 2\n").await;
+    copy.commit("app.py", "app = 3\n").await;
+    copy.push(&remote, &["main"]).await;
+    let (status, link) = server.ask("POST", "/v1/apps/shop/runs", json!({})).await;
+    assert_eq!(status, 202, "{link}");
+    assert!(server.states().await.iter().all(|state| *state == RunState::Live));
+    copy.git(&["checkout", "--quiet", "-b", "side"]).await;
+    let side = copy.commit("app.py", "app = 4\n").await;
+    copy.push(&remote, &["side"]).await;
+
+    let (read, _) = token(&server, json!({ "label": "reader", "scope": "read" })).await;
+    let asked = async |from: &str| {
+        let url = format!("{}/v1/apps/shop/changes?from={from}", server.url);
+        let answer = Client::new().get(url).bearer_auth(&read).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, told) = asked(&side).await;
+    assert_eq!(status, 404, "{told}");
+    // What lies between two releases was fetched with them, and is found by its digits.
+    let (status, told) = asked(&between[..10]).await;
+    assert_eq!(status, 200, "{told}");
+    let mirrors = std::fs::read_dir(data.path().join("mirror")).unwrap().map(|entry| entry.unwrap().path());
+    for mirror in mirrors.filter(|path| path.is_dir()) {
+        let kept = copy.try_git(&["--git-dir", mirror.to_str().unwrap(), "cat-file", "-e", &side]).await;
+        assert!(!kept.status.success(), "{} has {side}", mirror.display());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_decision_is_called_what_will_be_decided_and_not_what_a_link_calls_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(data.path()).await;
+    let copy = WorkingCopy::new().await;
+    let run = pushed(&server, &copy, "shop").await;
+    assert_eq!(server.settled(run).await.state, RunState::Live);
+    let sha = copy.git(&["rev-parse", "HEAD"]).await.trim().to_owned();
+    let browser = Browser::logged_in(&server, TOKEN).await;
+    let called = async |path: &str| {
+        let page = browser.shown(path).await;
+        let (_, about) = page.split_once("<p class=\"about\">").unwrap();
+        text_of(about.split("</p>").next().unwrap())
+    };
+    let short = &sha[..12];
+    for (path, wanted) in [
+        (format!("rollback?to={run}&label=harmless"), format!("{run}: {short} Write app.py shop/production")),
+        (
+            format!("rollback?to={run}&commit=harmless"),
+            format!("{run}: {short} Write app.py shop/production"),
+        ),
+        (format!("hold?commit={sha}&label=harmless"), format!("{sha} Write app.py shop/production")),
+        ("hold?commit=unknown&to=harmless".into(), "unknown shop/production".into()),
+        (
+            format!("promote?from=staging&env=harmless&release={run}&label=harmless"),
+            format!("{run}: {short} Write app.py shop/staging"),
+        ),
+        ("pause?env=&label=harmless".into(), "shop shop/production".into()),
+    ] {
+        assert_eq!(called(&format!("/apps/shop/{path}")).await, wanted, "{path}");
+    }
+    server.stop().await;
+}
+
+/// Sequences that name a window or a link are left out of a line. One that does not end is not looked for to the end
+/// of the line again and again, as `ESC ]` a thousand times would have it: it ends where the next one begins.
+#[test]
+fn a_sequence_in_an_output_ends_where_the_next_one_begins() {
+    let script = include_str!("../../assets/output.js");
+    assert!(script.contains(r"\u001b\][^\u0007\u009c\u001b]*(?:\u0007|\u009c|\u001b\\)?|"));
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) const CSRF_HEADER: &str = "landfall-csrf";
 pub(crate) const LIFE_SECONDS: u64 = 16 * 60 * 60;
 /// So many people and screens at once are a large company; a session takes some 200 bytes.
 const SESSIONS_MAX: usize = 10_000;
+/// So many of them by one token: whoever logs in again and again pushes out themselves, and nobody else.
+const SESSIONS_OF_TOKEN_MAX: usize = 50;
 
 /// Whose a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +74,15 @@ impl Sessions {
         let cookie = random();
         let session = Session { whose, csrf: random(), actor, ends_ms: now_ms + LIFE_SECONDS * 1_000 };
         let mut sessions = self.all();
+        let is_own = |session: &Session| session.whose == whose;
+        if sessions.values().filter(|session| is_own(session)).count() >= SESSIONS_OF_TOKEN_MAX {
+            end_oldest(&mut sessions, is_own);
+        }
         if sessions.len() >= SESSIONS_MAX {
             sessions.retain(|_, session| session.ends_ms > now_ms);
         }
-        if sessions.len() >= SESSIONS_MAX
-            && let Some(oldest) =
-                sessions.iter().min_by_key(|(_, session)| session.ends_ms).map(|(key, _)| *key)
-        {
-            sessions.remove(&oldest);
+        if sessions.len() >= SESSIONS_MAX {
+            end_oldest(&mut sessions, |_| true);
         }
         sessions.insert(key_of(&cookie), session);
         cookie
@@ -149,6 +152,13 @@ pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
+fn end_oldest(sessions: &mut HashMap<[u8; 32], Session>, is_meant: impl Fn(&Session) -> bool) {
+    let meant = sessions.iter().filter(|(_, session)| is_meant(session));
+    if let Some(oldest) = meant.min_by_key(|(_, session)| session.ends_ms).map(|(key, _)| *key) {
+        sessions.remove(&oldest);
+    }
+}
+
 fn shown(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -167,6 +177,7 @@ fn random() -> String {
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
+    use landfall_engine::core::ledger::{Scope, TokenGrant};
 
     use super::*;
 
@@ -193,10 +204,33 @@ mod tests {
         let sessions = Sessions::default();
         let first = sessions.open(&Identity::Server, None, 0);
         for n in 1..=SESSIONS_MAX as u64 {
-            sessions.open(&Identity::Server, None, n);
+            sessions.open(&granted(n.into()), None, n);
         }
         assert_eq!(sessions.all().len(), SESSIONS_MAX);
         assert!(sessions.of(&first, 1).is_none());
+    }
+
+    #[test]
+    fn whoever_logs_in_again_and_again_pushes_out_their_own_oldest_session_and_nobody_else() {
+        let sessions = Sessions::default();
+        let other = sessions.open(&Identity::Server, None, 0);
+        let own: Vec<String> =
+            (1..=SESSIONS_OF_TOKEN_MAX as u64 + 1).map(|n| sessions.open(&granted(7), None, n)).collect();
+        assert!(sessions.of(&other, 1).is_some());
+        assert!(sessions.of(&own[0], 1).is_none());
+        assert!(own[1..].iter().all(|cookie| sessions.of(cookie, 1).is_some()));
+        assert_eq!(sessions.all().len(), SESSIONS_OF_TOKEN_MAX + 1);
+    }
+
+    fn granted(id: u128) -> Identity {
+        Identity::Granted(Box::new(TokenGrant {
+            id: Uuid::from_u128(id),
+            label: "ada".into(),
+            scope: Scope::Read,
+            app: None,
+            expires_ms: None,
+            sha256: String::new(),
+        }))
     }
 
     #[test]
