@@ -107,6 +107,10 @@ pub(crate) async fn check_all(
         let end = if settings.proxy.healthcheck.any_answer { ANY_ANSWER_END } else { REDIRECTS_END };
         let found = http_check::check(context, settings, target, &health, end).await;
         passed.push(said(found, output)?);
+        if let Some(first_page) = first_page(settings) {
+            let found = http_check::check(context, settings, target, &first_page, ANY_ANSWER_END).await;
+            passed.push(said(found, output)?);
+        }
     }
     for (nth, check) in (1..).zip(&settings.smoke) {
         let found = match check {
@@ -118,6 +122,16 @@ pub(crate) async fn check_all(
         passed.push(said(found, output)?);
     }
     Ok(passed)
+}
+
+/// Returns the check of an app's first page, where nobody wrote down what to check: a page for monitors can be well while
+/// the one for people is broken.
+fn first_page(settings: &Settings) -> Option<HttpCheck> {
+    let proxy = &settings.proxy;
+    let is_guessed = proxy.healthcheck.any_answer && proxy.healthcheck.path != "/";
+    // An app that sees its prefix has no other pages.
+    let has_root = proxy.mount.as_ref().is_none_or(|mount| mount.strip);
+    (is_guessed && has_root).then(|| HttpCheck { path: "/".into(), ..HttpCheck::default() })
 }
 
 /// Prints how a check ended.

@@ -54,7 +54,7 @@ pub fn all<'a>(store: &'a MemoryStore, outputs: &'a Path) -> BoxFuture<'a, Seede
         failed.stage(Stage::Checkout, 412, &[]).await;
         failed.red_tests().await;
         let mut rolled_back = begin("shop", "Cache the price list", "Ada Lovelace", 4 * HOUR).await;
-        rolled_back.to_smoke(Some(&first), 2).await;
+        rolled_back.up_to_smoke(Some(&first), 2).await;
         rolled_back.rolled_back(&first).await;
         let (live, _) = begin("shop", "Show prices with their taxes", "Grace Hopper", 2 * HOUR)
             .await
@@ -65,7 +65,7 @@ pub fn all<'a>(store: &'a MemoryStore, outputs: &'a Path) -> BoxFuture<'a, Seede
         cancelled.stage(Stage::Checkout, 380, &[]).await;
         cancelled.cancelled("not before the weekend").await;
         let mut waiting = begin("blog", "Comments, with moderation", "Ada Lovelace", 35 * MINUTE).await;
-        waiting.to_image().await;
+        waiting.up_to_image().await;
         let until_ms = now_ms() + 23 * HOUR;
         waiting.record(900, "engine", Event::ApprovalRequested { until_ms }).await;
         let mut parked = begin("api", "Answer in JSON", "Grace Hopper", 18 * MINUTE).await;
@@ -301,7 +301,7 @@ impl<'a> Story<'a> {
         self.record(took_ms, "engine", failed).await;
     }
 
-    async fn to_image(&mut self) {
+    async fn up_to_image(&mut self) {
         self.stage(Stage::Checkout, 412, &["HEAD is laid out: 41 files, 212 KiB"]).await;
         let tests = [
             "\u{1b}[1m============================= test session starts ==============================\u{1b}[0m",
@@ -326,8 +326,8 @@ impl<'a> Story<'a> {
             .await;
     }
 
-    async fn to_smoke(&mut self, replaces: Option<&Release>, generation: u64) {
-        self.to_image().await;
+    async fn up_to_smoke(&mut self, replaces: Option<&Release>, generation: u64) {
+        self.up_to_image().await;
         let replaces = replaces.cloned().map(Box::new);
         let entered = Event::DeploymentStarted { branch: Some("main".into()), replaces, generation };
         self.record(4, "engine", entered).await;
@@ -341,7 +341,7 @@ impl<'a> Story<'a> {
     }
 
     async fn goes_live(mut self, replaces: Option<&Release>, generation: u64) -> (RunId, Release) {
-        self.to_smoke(replaces, generation).await;
+        self.up_to_smoke(replaces, generation).await;
         self.prints("smoke", ["GET /healthz = 200 in 4 ms", "GET / = 200 in 11 ms"]);
         let smoked = Event::StageSucceeded {
             stage: Stage::Smoke,

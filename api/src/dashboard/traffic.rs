@@ -239,7 +239,6 @@ mod tests {
             ],
             switches: vec![Switched { at_ms: half, ..Switched::default() }],
             nothing_released: vec![bucket(now_ms - 3 * HOUR_MS, 5, 5)],
-            ..Traffic::default()
         };
         let plot = Plot::of(&traffic).unwrap();
         assert_eq!(plot.span, "the last hour");

@@ -32,7 +32,7 @@ pub(super) async fn git() -> Vec<Finding> {
         return vec![Finding::problem(NAME, "there is no `git` in PATH", install)];
     };
     let version = version.trim_start_matches("git version ").to_owned();
-    if !number(&version).is_some_and(|number| number >= GIT_MIN) {
+    if number(&version).is_none_or(|number| number < GIT_MIN) {
         let (major, minor) = GIT_MIN;
         let found = format!("git {version} is too old: at least {major}.{minor} is needed");
         return vec![Finding::problem(NAME, found, "update git")];

@@ -4,7 +4,6 @@ use landfall_engine::audit::replay;
 use landfall_engine::core::command::Outcome;
 use landfall_engine::core::event::Event;
 use landfall_engine::core::facts::{Failure, TestCounts, TestFailure, TestReport};
-use landfall_engine::core::ledger::{Registration, Source};
 use landfall_engine::core::run::{RunId, RunState};
 use landfall_engine::core::stage::Stage;
 use reqwest::header::{CONTENT_SECURITY_POLICY, COOKIE, LOCATION, SET_COOKIE};
@@ -12,8 +11,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::fixture::{TOKEN, TestServer, WorkingCopy, until};
-use crate::forge::register;
+use crate::fixture::{TOKEN, TestServer, WorkingCopy};
 
 /// A browser that follows nothing by itself and has one cookie.
 struct Browser<'a> {
@@ -284,49 +282,6 @@ async fn two_releases_are_compared_when_somebody_asks_for_it() {
     std::fs::remove_dir_all(copy.path().join(".git")).unwrap();
     let page = browser.shown(&asked).await;
     assert!(!page.contains(commits) && page.contains("can&#39;t be told"), "{page}");
-    server.stop().await;
-}
-
-/// A mirror has what the log knows; everything else of the remote stays there.
-#[tokio::test]
-async fn a_comparison_fetches_what_the_log_knows_and_nothing_else() {
-    let data = tempfile::tempdir().unwrap();
-    let server = TestServer::start(data.path()).await;
-    let copy = WorkingCopy::new().await;
-    // The server's own git remote is the remote of another app.
-    let remote = server.remote("blog");
-    copy.push(&remote, &["main"]).await;
-    let url = remote.clone();
-    let registration =
-        Registration { source: Source::Git { url, credential: None }, ..Registration::default() };
-    register(&server, "shop", registration).await;
-    until(|| server.app.sources.status("shop").is_some_and(|status| status.looked_at_ms.is_some())).await;
-    let between = copy.commit("app.py", "app = 2\n").await;
-    copy.commit("app.py", "app = 3\n").await;
-    copy.push(&remote, &["main"]).await;
-    let (status, link) = server.ask("POST", "/v1/apps/shop/runs", json!({})).await;
-    assert_eq!(status, 202, "{link}");
-    assert!(server.states().await.iter().all(|state| *state == RunState::Live));
-    copy.git(&["checkout", "--quiet", "-b", "side"]).await;
-    let side = copy.commit("app.py", "app = 4\n").await;
-    copy.push(&remote, &["side"]).await;
-
-    let (read, _) = token(&server, json!({ "label": "reader", "scope": "read" })).await;
-    let asked = async |from: &str| {
-        let url = format!("{}/v1/apps/shop/changes?from={from}", server.url);
-        let answer = Client::new().get(url).bearer_auth(&read).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    let (status, told) = asked(&side).await;
-    assert_eq!(status, 404, "{told}");
-    // What lies between two releases was fetched with them, and is found by its digits.
-    let (status, told) = asked(&between[..10]).await;
-    assert_eq!(status, 200, "{told}");
-    let mirrors = std::fs::read_dir(data.path().join("mirror")).unwrap().map(|entry| entry.unwrap().path());
-    for mirror in mirrors.filter(|path| path.is_dir()) {
-        let kept = copy.try_git(&["--git-dir", mirror.to_str().unwrap(), "cat-file", "-e", &side]).await;
-        assert!(!kept.status.success(), "{} has {side}", mirror.display());
-    }
     server.stop().await;
 }
 

@@ -29,10 +29,13 @@ fn doctor(data: &Path, app: &Path, registry: &str, more: &[&str]) -> Command {
 /// Returns what was found of this, as `(verdict, found, advice)`.
 #[track_caller]
 fn finding(output: &Output, name: &str) -> (String, String, String) {
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)));
+    let report = serde_json::from_slice::<Value>(&output.stdout);
+    assert!(report.is_ok(), "{}", said(output));
+    let report = report.unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let found = report["findings"].as_array().unwrap().iter().find(|found| found["name"] == name);
-    let found = found.unwrap_or_else(|| panic!("nothing of {name}: {report:#}"));
+    assert!(found.is_some(), "nothing of {name}: {report:#}");
+    let found = found.unwrap();
     (text(&found["verdict"]), text(&found["found"]), text(&found["advice"]))
 }
 

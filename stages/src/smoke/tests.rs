@@ -91,6 +91,25 @@ async fn an_app_without_checks_is_asked_for_its_health_path_and_may_redirect() {
 }
 
 #[tokio::test]
+async fn where_the_health_path_was_guessed_the_first_page_has_to_answer_as_well() {
+    let guessed = |path: &str| {
+        let mut settings = checks(&[]);
+        settings.proxy.healthcheck.path = path.into();
+        settings.proxy.healthcheck.any_answer = true;
+        settings
+    };
+    let broken = |request: &Request| Reply::new(if request.target == "/" { 500 } else { 200 }, "");
+    let (outcome, ..) = smoked(guessed("/healthz"), broken).await;
+    assert!(reason(&outcome).starts_with("GET / expected a status from 200 to 499"), "{outcome:?}");
+    let missing = |request: &Request| Reply::new(if request.target == "/" { 404 } else { 200 }, "");
+    let (outcome, heard, _) = smoked(guessed("/healthz"), missing).await;
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "an app may have no first page: {outcome:?}");
+    assert_eq!(heard.len(), 2);
+    let (_, heard, _) = smoked(guessed("/"), missing).await;
+    assert_eq!(heard.len(), 1, "it is asked for once");
+}
+
+#[tokio::test]
 async fn silence_of_the_candidate_is_an_answer_about_it() {
     let late = HttpCheck { within_ms: Some(50), ..get("/slow") };
     let (outcome, _, _) = smoked(checks(std::slice::from_ref(&late)), |_| Reply::Silence).await;
