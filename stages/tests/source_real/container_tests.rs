@@ -53,7 +53,8 @@ async fn red_tests_fail_with_counts_names_and_the_last_lines() {
 #[tokio::test]
 async fn no_tests_are_red_unless_that_is_allowed() {
     let world = World::new();
-    let files = [("app.py", "")];
+    // The folder says that there should be some.
+    let files = [("app.py", ""), ("tests/test_app.py", "")];
     let (outcome, _) = world.tested(&files).await;
     let failure = failure(outcome);
     assert!(failure.reason.starts_with("no tests found") && failure.reason.contains("allow_none = true"));
@@ -62,6 +63,11 @@ async fn no_tests_are_red_unless_that_is_allowed() {
     let mut run = world.checked_out(&files).await;
     settings(&mut run, |settings| settings.test.allow_none = true);
     report(world.tested_run(&run).await.0);
+
+    let world = World::new();
+    let (outcome, lines) = world.tested(&[("app.py", "")]).await;
+    assert_eq!(report(outcome).exit_code, 5);
+    assert!(lines.iter().any(|line| line == "no tests were found: nothing was tested"), "{lines:?}");
 }
 
 #[tokio::test]
